@@ -1,0 +1,256 @@
+//! The framings: the only file that knows how a payload is delimited on the wire (contract §1).
+
+use bytes::{Buf, BufMut, BytesMut};
+
+/// How payloads are delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// A 4-byte unsigned big-endian length, then the payload.
+    Length4,
+    /// A 2-byte unsigned big-endian length, then the payload.
+    Length2,
+    /// A 1-byte length, then the payload.
+    Length1,
+    /// The payload, then `\r\n`.
+    Crlf,
+    /// The payload, then `\n`; on input one `\r` before it is tolerated.
+    Lf,
+}
+
+/// What breaks a stream: from here on it can't be trusted any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenFraming {
+    /// A length prefix beyond the limit.
+    #[error("frame of {found} bytes, at most {max} are allowed")]
+    TooLong {
+        /// The length that was announced.
+        found: usize,
+        /// `max_frame_bytes`.
+        max: usize,
+    },
+    /// A line beyond the limit whose end is not in sight.
+    #[error("line without an end within {max} bytes")]
+    Unterminated {
+        /// `max_frame_bytes`.
+        max: usize,
+    },
+}
+
+/// A payload that a framing has no way to carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("payload of {found} bytes, the framing carries at most {max}")]
+pub struct PayloadTooLong {
+    /// Bytes of the payload.
+    pub found: usize,
+    /// Bytes the length prefix can express.
+    pub max: usize,
+}
+
+/// Where the first frame in a buffer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The payload's first byte.
+    pub start: usize,
+    /// One past the payload's last byte.
+    pub end: usize,
+    /// Bytes to drop from the buffer's front once the payload is used.
+    pub consumed: usize,
+}
+
+/// Finds frames in a buffer that grows at its end. It remembers how far a line was searched, so
+/// that a line arriving byte by byte costs no more than one arriving at once.
+#[derive(Debug)]
+pub struct Decoder {
+    framing: Framing,
+    frame_bytes_max: usize,
+    searched: usize,
+}
+
+impl Framing {
+    /// All of them, in the order in which they are documented.
+    pub const ALL: [Self; 5] = [Self::Length4, Self::Length2, Self::Length1, Self::Crlf, Self::Lf];
+
+    /// The name in configuration and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Length4 => "length4",
+            Self::Length2 => "length2",
+            Self::Length1 => "length1",
+            Self::Crlf => "crlf",
+            Self::Lf => "lf",
+        }
+    }
+
+    /// The framing with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|framing| framing.name() == name)
+    }
+
+    /// The longest payload that can be expressed at all.
+    pub fn payload_bytes_max(self) -> usize {
+        match self {
+            Self::Length4 => u32::MAX as usize,
+            Self::Length2 => u16::MAX.into(),
+            Self::Length1 => u8::MAX.into(),
+            Self::Crlf | Self::Lf => usize::MAX,
+        }
+    }
+
+    /// Appends `payload` as one frame; nothing if the framing can't carry it. The payload of a
+    /// line framing must not contain a line's end, which JSON on one line never does.
+    pub fn put(self, payload: &[u8], out: &mut BytesMut) -> Result<(), PayloadTooLong> {
+        let (found, max) = (payload.len(), self.payload_bytes_max());
+        let too_long = PayloadTooLong { found, max };
+        match self {
+            Self::Length4 => out.put_u32(u32::try_from(found).map_err(|_| too_long)?),
+            Self::Length2 => out.put_u16(u16::try_from(found).map_err(|_| too_long)?),
+            Self::Length1 => out.put_u8(u8::try_from(found).map_err(|_| too_long)?),
+            Self::Crlf | Self::Lf => {}
+        }
+        out.put_slice(payload);
+        match self {
+            Self::Length4 | Self::Length2 | Self::Length1 => {}
+            Self::Crlf => out.put_slice(b"\r\n"),
+            Self::Lf => out.put_u8(b'\n'),
+        }
+        Ok(())
+    }
+}
+
+impl Decoder {
+    /// For one stream, from its first byte on.
+    pub fn new(framing: Framing, frame_bytes_max: usize) -> Self {
+        Self { framing, frame_bytes_max, searched: 0 }
+    }
+
+    /// The first frame of `buffer`, or `None` if it is not complete yet. Between two calls the
+    /// buffer may only grow, or lose what [`Decoder::consume`] took.
+    pub fn find(&mut self, buffer: &[u8]) -> Result<Option<Found>, BrokenFraming> {
+        match self.framing {
+            Framing::Length4 => self.find_length(buffer, 4),
+            Framing::Length2 => self.find_length(buffer, 2),
+            Framing::Length1 => self.find_length(buffer, 1),
+            Framing::Crlf => self.find_line(buffer, LineEnd::CrLf),
+            Framing::Lf => self.find_line(buffer, LineEnd::Lf),
+        }
+    }
+
+    /// Drops a used frame from the buffer's front.
+    pub fn consume(&mut self, buffer: &mut BytesMut, found: Found) {
+        buffer.advance(found.consumed);
+        self.searched = 0;
+    }
+
+    fn find_length(&self, buffer: &[u8], prefix: usize) -> Result<Option<Found>, BrokenFraming> {
+        let Some(header) = buffer.get(..prefix) else { return Ok(None) };
+        let length = header.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
+        if length > self.frame_bytes_max {
+            return Err(BrokenFraming::TooLong { found: length, max: self.frame_bytes_max });
+        }
+        let end = prefix + length;
+        Ok((buffer.len() >= end).then_some(Found { start: prefix, end, consumed: end }))
+    }
+
+    fn find_line(
+        &mut self,
+        buffer: &[u8],
+        line_end: LineEnd,
+    ) -> Result<Option<Found>, BrokenFraming> {
+        let max = self.frame_bytes_max;
+        for newline in memchr::memchr_iter(b'\n', &buffer[self.searched..]) {
+            let newline = self.searched + newline;
+            let Some(end) = line_end.payload_end(&buffer[..newline]) else { continue };
+            if end > max {
+                return Err(BrokenFraming::TooLong { found: end, max });
+            }
+            return Ok(Some(Found { start: 0, end, consumed: newline + 1 }));
+        }
+        self.searched = buffer.len();
+        // A payload of the full length may still be waiting for the two bytes of its end.
+        if buffer.len() > max.saturating_add(1) {
+            return Err(BrokenFraming::Unterminated { max });
+        }
+        Ok(None)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LineEnd {
+    CrLf,
+    Lf,
+}
+
+impl LineEnd {
+    /// Where the payload ends, given what stands before a `\n`; `None` if that `\n` is data.
+    fn payload_end(self, before: &[u8]) -> Option<usize> {
+        match (self, before.last()) {
+            (_, Some(b'\r')) => Some(before.len() - 1),
+            (Self::Lf, _) => Some(before.len()),
+            (Self::CrLf, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(framing: Framing, stream: &[u8], expected: &[&[u8]]) {
+        // However the stream is split in two, the same frames come out.
+        for split in 0..=stream.len() {
+            let mut decoder = Decoder::new(framing, 10);
+            let mut buffer = BytesMut::new();
+            let mut frames = Vec::new();
+            for part in [&stream[..split], &stream[split..]] {
+                buffer.extend_from_slice(part);
+                while let Some(found) = decoder.find(&buffer).unwrap() {
+                    frames.push(buffer[found.start..found.end].to_vec());
+                    decoder.consume(&mut buffer, found);
+                }
+            }
+            assert_eq!(frames, expected, "split at {split}");
+            assert!(buffer.is_empty());
+        }
+    }
+
+    #[test]
+    fn each_framing_finds_its_frames_however_the_stream_is_split() {
+        check(Framing::Length4, b"\0\0\0\x02hi\0\0\0\0\0\0\0\x01!", &[b"hi", b"", b"!"]);
+        check(Framing::Length2, b"\0\x02hi\0\0\0\x01!", &[b"hi", b"", b"!"]);
+        check(Framing::Length1, b"\x02hi\0\x01!", &[b"hi", b"", b"!"]);
+        check(Framing::Crlf, b"hi\r\n\r\na\nb\rc\r\n", &[b"hi", b"", b"a\nb\rc"]);
+        check(Framing::Lf, b"hi\n\nyou\r\n", &[b"hi", b"", b"you"]);
+    }
+
+    #[test]
+    fn a_frame_of_the_full_length_passes_and_a_longer_one_breaks_the_stream() {
+        check(Framing::Crlf, b"0123456789\r\n", &[b"0123456789"]);
+        check(Framing::Lf, b"0123456789\r\n", &[b"0123456789"]);
+        check(Framing::Length1, b"\x0a0123456789", &[b"0123456789"]);
+        let broken = |framing, stream: &[u8]| Decoder::new(framing, 10).find(stream).unwrap_err();
+        let too_long = BrokenFraming::TooLong { found: 11, max: 10 };
+        assert_eq!(broken(Framing::Length4, b"\0\0\0\x0b"), too_long);
+        assert_eq!(broken(Framing::Crlf, b"01234567890\r\n"), too_long);
+        assert_eq!(broken(Framing::Lf, b"01234567890\n"), too_long);
+        let unterminated = BrokenFraming::Unterminated { max: 10 };
+        assert_eq!(broken(Framing::Crlf, b"012345678901"), unterminated);
+        assert_eq!(
+            broken(Framing::Length4, b"\xff\xff\xff\xff"),
+            BrokenFraming::TooLong { found: u32::MAX as usize, max: 10 }
+        );
+    }
+
+    #[test]
+    fn a_payload_beyond_the_length_prefix_is_refused_and_leaves_no_trace() {
+        for framing in [Framing::Length1, Framing::Length2] {
+            let mut out = BytesMut::new();
+            let max = framing.payload_bytes_max();
+            framing.put(&vec![b' '; max + 1], &mut out).unwrap_err();
+            assert!(out.is_empty());
+            framing.put(&vec![b' '; max], &mut out).unwrap();
+            let found = Decoder::new(framing, max).find(&out).unwrap().unwrap();
+            assert_eq!(found.end - found.start, max);
+        }
+    }
+}

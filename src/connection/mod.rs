@@ -1,0 +1,3 @@
+//! From socket to handler, and the reply back.
+
+pub mod frame;

@@ -1,0 +1,8 @@
+//! `stated`: a state-management daemon for fleets of real-time services.
+//!
+//! It answers one question all day: who is where, right now, and for how long? The folders stand
+//! in the order of a message's way: [`connection`] → [`domain`] → [`store`] → [`upstream`].
+
+pub mod connection;
+pub mod domain;
+pub mod store;

@@ -1,0 +1,101 @@
+//! The state in memory alone: for tests, trials and benchmarks. It is gone when the daemon stops.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::state::{FormStep, NoJournal, State};
+use super::{KeepOnline, Result, StateStore};
+use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+
+/// The store of `memory:`.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic inside an operation has no way to leave the state half-changed that matters more
+        // than serving everybody else.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn in_call_order(&self) -> bool {
+        true
+    }
+
+    async fn open_session(
+        &self,
+        user: &UserId,
+        room: Option<RoomId>,
+        session: &SessionId,
+    ) -> Result<Record> {
+        Ok(self.state().open_session(&mut NoJournal, user, room, session).value)
+    }
+
+    async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        Ok(self.state().close_session(&mut NoJournal, session).value)
+    }
+
+    async fn study_time(&self, user: &UserId) -> Result<Option<StudyTime>> {
+        Ok(self.state().study_time(user).value)
+    }
+
+    async fn record_study_time(&self, user: &UserId, study_time: &StudyTime) -> Result<Record> {
+        Ok(self.state().record_study_time(&mut NoJournal, user, study_time).value)
+    }
+
+    async fn list_study_times(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<()> {
+        self.state().list_study_times(&mut NoJournal, entries, at, last_timeout);
+        Ok(())
+    }
+
+    async fn close_day(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Day> {
+        Ok(self.state().close_day(&mut NoJournal, entries, at, last_timeout).value)
+    }
+
+    async fn close_overdue_day(
+        &self,
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Option<Day>> {
+        Ok(self.state().close_overdue_day(&mut NoJournal, at, last_timeout).value)
+    }
+
+    async fn night(&self) -> Result<Night> {
+        Ok(self.state().night())
+    }
+
+    async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
+        loop {
+            // The lock is free between two steps.
+            let step = self.state().next_batch(&mut NoJournal, limits);
+            match step {
+                FormStep::Done(seen) => return Ok(seen.value),
+                FormStep::Continue => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        self.state().acknowledge_batch(&mut NoJournal, batch, keep);
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! The state, behind one port: whole sentences of the domain, each atomic, each safe to repeat.
+//!
+//! There is no get and no put. What a handler wants done to a user is one operation here, and it
+//! is wholly done or not at all, also when several daemons share the store.
+
+pub mod memory;
+pub mod night;
+
+pub mod state;
+mod table;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use night::{Batch, BatchLimits, NextBatch, Night};
+
+use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+
+/// Why an operation of the store was not done, or is not known to be done. The texts go to peers
+/// as `detail` (contract §6): they name the part that failed and never a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store can't be reached; nothing was done.
+    #[error("the store is away: {0}")]
+    Away(String),
+    /// The store did not answer in time; whether the operation was done is unknown.
+    #[error("the store did not answer within {0:?}")]
+    Slow(Duration),
+    /// What is stored for this user can't be read. It is never overwritten.
+    #[error("the stored record of the user can't be read: {0}")]
+    Unreadable(String),
+    /// The store refused the operation or failed in it.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// Result of an operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The port. Three adapters stand behind it ([`memory`], [`embedded`], [`redis`]), and one battery
+/// of tests that all of them pass.
+///
+/// An operation is done when its future is ready: then its effect is as durable as the store
+/// makes anything. Each may be repeated after an error whose outcome is unknown.
+pub trait StateStore: Send + Sync {
+    /// Whether operations take effect in the order in which their futures are first polled. Where
+    /// not, whoever needs an order waits for one operation before it starts the next.
+    fn in_call_order(&self) -> bool;
+
+    /// The user is now in `room` with `session` (contract §3, SUBSCRIBE). The study time is kept.
+    /// The session resolves to this user, the user's previous one to nobody.
+    fn open_session(
+        &self,
+        user: &UserId,
+        room: Option<RoomId>,
+        session: &SessionId,
+    ) -> impl Future<Output = Result<Record>> + Send;
+
+    /// The session resolves to nobody from now on (UNSUBSCRIBE, DISCONNECT). The record stays as
+    /// it is and is returned; `None` if the session already resolved to nobody. A session that was
+    /// replaced by a newer one never touches it.
+    fn close_session(
+        &self,
+        session: &SessionId,
+    ) -> impl Future<Output = Result<Option<Record>>> + Send;
+
+    /// The running day's study time; `None` if nothing is recorded (STUDY_TIME_FROM_TCP).
+    fn study_time(&self, user: &UserId) -> impl Future<Output = Result<Option<StudyTime>>> + Send;
+
+    /// Records a study time (STUDY_TIME_TO_TCP), making the record if there is none. It belongs to
+    /// the running day; if tonight's listing named the user already, to the next one (§5.1).
+    fn record_study_time(
+        &self,
+        user: &UserId,
+        study_time: &StudyTime,
+    ) -> impl Future<Output = Result<Record>> + Send;
+
+    /// Records a nightly listing (SCHEDULER): each entry is the running day's last word on its
+    /// user. `None` as a study time makes the record and leaves a stored time as it is; of a user
+    /// listed twice the last entry counts. If an earlier night was left open for longer than
+    /// `last_timeout` it is closed first, so that no night overwrites another (§5.4).
+    fn list_study_times(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Records the last listing and closes the day (SCHEDULER_LAST, §5.1). When it returns, the
+    /// decision is durable and no study time of the closed day is read any more, by any daemon.
+    fn close_day(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> impl Future<Output = Result<Day>> + Send;
+
+    /// Closes a night whose latest listing is older than `last_timeout` (§5.4); returns the day it
+    /// closed, or `None` if there was nothing to close.
+    fn close_overdue_day(
+        &self,
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> impl Future<Output = Result<Option<Day>>> + Send;
+
+    /// Where the night stands.
+    fn night(&self) -> impl Future<Output = Result<Night>> + Send;
+
+    /// The frame to deliver next: the one that was formed and not acknowledged, else a new one of
+    /// the oldest closed day. It is durable when it is returned, so that whoever asks again, after
+    /// whatever restart, gets the same frame.
+    fn next_batch(&self, limits: BatchLimits) -> impl Future<Output = Result<NextBatch>> + Send;
+
+    /// Auth has the frame: forgets its study times, and the records of users who are gone (§5.3).
+    /// Repeating it, or naming a frame that is not the outstanding one, changes nothing.
+    fn acknowledge_batch(
+        &self,
+        batch: &Batch,
+        keep: KeepOnline,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Makes what is still in memory durable and lets go of the store. Nothing may follow.
+    fn close(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What becomes of the record of a user who is online when the closed day is acknowledged
+/// (`rollover.keep_online`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepOnline {
+    /// It stays, with the new day's study time.
+    Yes,
+    /// It goes with its session index, unless the new day has written to it.
+    No,
+}

@@ -1,0 +1,130 @@
+//! The words of the night: where it stands, and the frames that are delivered to auth.
+
+use crate::domain::json;
+use crate::domain::{Day, UnixMillis, UserTime};
+use bytes::BytesMut;
+
+/// Where the night stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Night {
+    /// The running day.
+    pub day: Day,
+    /// When the latest SCHEDULER frame of a night came whose SCHEDULER_LAST has not come yet.
+    pub listed_at: Option<UnixMillis>,
+    /// Closed days that are not wholly delivered, the oldest first.
+    pub undelivered: Vec<ClosedDay>,
+}
+
+/// A day that was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedDay {
+    /// Which day.
+    pub day: Day,
+    /// When it was closed.
+    pub closed_at: UnixMillis,
+}
+
+/// A frame's worth of sealed study times of one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Unique to the frame, the same when it is sent again (`batch` on the wire with
+    /// `rollover.stamp`). 16 lower-case hex digits.
+    pub id: String,
+    /// The day the study times belong to.
+    pub closed: ClosedDay,
+    /// The users and their times; never empty, no user twice.
+    pub users: Vec<UserTime>,
+}
+
+/// What a frame may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Users in one frame (`rollover.batch_users`), at least 1.
+    pub users_max: usize,
+    /// Bytes of all entries and the commas between them, on the wire: the gateway's
+    /// `max_frame_bytes` less the envelope.
+    pub entries_bytes_max: usize,
+}
+
+/// Answer to the question what to deliver next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextBatch {
+    /// This frame, and no other before it is acknowledged.
+    Send(Batch),
+    /// Everything that was closed is delivered.
+    Nothing,
+    /// Something is undelivered and another daemon is at it.
+    Elsewhere,
+    /// What is left undelivered can't be sent: each of these many entries alone is longer than a
+    /// frame may be. They stay sealed.
+    TooLong {
+        /// Users whose entry does not fit, at least 1.
+        users: usize,
+    },
+}
+
+impl Batch {
+    /// A new id for a frame.
+    pub fn new_id() -> String {
+        format!("{:016x}", fastrand::u64(..))
+    }
+}
+
+/// Bytes of one entry on the wire, without a comma.
+pub fn entry_bytes(entry: &UserTime) -> usize {
+    let mut out = BytesMut::with_capacity(128);
+    let study_time = entry.study_time.as_ref().map(|time| time.as_str());
+    json::put_user_time(&mut out, entry.user.as_str(), study_time);
+    out.len()
+}
+
+/// Fills a frame entry by entry, up to its limits.
+#[derive(Debug)]
+pub struct BatchFiller {
+    limits: BatchLimits,
+    bytes: usize,
+    users: Vec<UserTime>,
+}
+
+/// What became of an entry offered to a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// It is in.
+    Taken,
+    /// The frame is full: the entry belongs to the next one.
+    Full,
+    /// It would not fit an empty frame either.
+    TooLong,
+}
+
+impl BatchFiller {
+    /// An empty frame.
+    pub fn new(limits: BatchLimits) -> Self {
+        Self { limits, bytes: 0, users: Vec::new() }
+    }
+
+    /// Puts `entry` into the frame if it still fits.
+    pub fn offer(&mut self, entry: UserTime) -> Offer {
+        let bytes = entry_bytes(&entry);
+        if bytes > self.limits.entries_bytes_max {
+            return Offer::TooLong;
+        }
+        let comma = usize::from(!self.users.is_empty());
+        if self.is_full() || self.bytes + comma + bytes > self.limits.entries_bytes_max {
+            return Offer::Full;
+        }
+        self.bytes += comma + bytes;
+        self.users.push(entry);
+        Offer::Taken
+    }
+
+    /// Whether no further user may enter, however short.
+    pub fn is_full(&self) -> bool {
+        self.users.len() >= self.limits.users_max.max(1)
+    }
+
+    /// The frame's entries, or `None` if it is empty.
+    pub fn finish(self) -> Option<Vec<UserTime>> {
+        if self.users.is_empty() { None } else { Some(self.users) }
+    }
+}
