@@ -3,6 +3,8 @@
 //! It answers one question all day: who is where, right now, and for how long? The folders stand
 //! in the order of a message's way: [`connection`] → [`domain`] → [`store`] → [`upstream`].
 
+pub mod config;
 pub mod connection;
 pub mod domain;
 pub mod store;
+pub mod upstream;

@@ -1,0 +1,210 @@
+//! The configuration: every key, its unit and its default.
+
+use std::time::Duration;
+
+use crate::connection::frame::Framing;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[[listen]]`
+    pub listen: Vec<Listen>,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[store]`
+    pub store: Store,
+    /// `[gateways]`
+    pub gateways: Gateways,
+    /// `[signaling]`
+    pub signaling: Signaling,
+    /// `[rollover]`
+    pub rollover: Rollover,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Host and port; port 0 lets the system choose.
+    pub address: String,
+    /// The one framing of this listener.
+    pub framing: Framing,
+}
+
+/// `[limits]`: what peers may ask of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest request payload, in bytes.
+    pub max_frame_bytes: usize,
+    /// Requests of one connection that are worked on at once.
+    pub max_in_flight: usize,
+    /// Connections of all listeners together.
+    pub max_connections: usize,
+    /// Bytes of unread replies after which a connection's requests are no longer read.
+    pub max_unread_reply_bytes: usize,
+    /// Within this time every request is answered.
+    pub request_timeout: Duration,
+    /// How long a stop may take.
+    pub shutdown_grace: Duration,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Where the state is kept.
+    pub url: StoreUrl,
+    /// `[store.redis]`
+    pub redis: Redis,
+}
+
+/// `store.url`, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `memory:`
+    Memory,
+    /// `embedded:DIR`
+    Embedded(std::path::PathBuf),
+    /// `redis://…` or `rediss://…`, as the Redis client takes it.
+    Redis(Secret),
+    /// `redis+cluster://[user:password@]h:p,h:p,…`: one URL a node.
+    RedisCluster(Vec<Secret>),
+    /// `redis+sentinel://[user:password@]h:p,h:p/MASTER[/DB]`
+    RedisSentinel {
+        /// One `redis://host:port` URL a sentinel.
+        sentinels: Vec<Secret>,
+        /// The name the sentinels know the master by.
+        master: String,
+        /// User, password and database of the master itself: a `redis://` URL whose host and port
+        /// are placeholders.
+        node: Secret,
+    },
+}
+
+/// A text that never appears in a log: it prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text into keeping.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for whoever really needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// `[store.redis]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// Under which name the record's field is written.
+    pub field_style: FieldStyle,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// How long one operation may take, its repetition included.
+    pub command_timeout: Duration,
+}
+
+/// `store.redis.field_style`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldStyle {
+    /// `data`
+    Plain,
+    /// `"data"`, with the quotes, as Spring's serializer writes it.
+    Spring,
+}
+
+/// `[gateways]`: the services the daemon calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateways {
+    /// `[gateways.room]`
+    pub room: Gateway,
+    /// `[gateways.signaling]`
+    pub signaling: Gateway,
+    /// `[gateways.auth]`
+    pub auth: Gateway,
+    /// `gateways.room.retry_for`: how long an unsent room-out is tried again.
+    pub room_retry_for: Duration,
+    /// `gateways.room.max_queue`: room-outs waiting at the most.
+    pub room_queue_max: usize,
+}
+
+/// A service the daemon calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Host and port.
+    pub address: String,
+    /// How the service delimits messages.
+    pub framing: Framing,
+    /// Connections at the most.
+    pub pool_size: usize,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// How long one call may take, waiting for a connection included.
+    pub reply_timeout: Duration,
+    /// The longest payload that is sent, in bytes.
+    pub max_frame_bytes: usize,
+}
+
+/// `[signaling]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signaling {
+    /// What STUDY_TIME_TO_TCP is answered.
+    pub study_time_reply: StudyTimeReply,
+}
+
+/// `signaling.study_time_reply`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StudyTimeReply {
+    /// The study time alone, at once.
+    StudyTime,
+    /// The study time and what the room service said about the room's owner.
+    WithOwner,
+}
+
+/// `[rollover]`: the night.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollover {
+    /// Users in one frame to auth.
+    pub batch_users: usize,
+    /// Whether users who are online keep their record.
+    pub keep_online: bool,
+    /// When a night without SCHEDULER_LAST closes by itself.
+    pub last_timeout: Duration,
+    /// Whether frames to auth carry `day` and `batch`.
+    pub stamp: bool,
+    /// IANA name of the time zone in which days are dated.
+    pub time_zone: String,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level or a filter as tracing has them.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}

@@ -1,0 +1,1 @@
+//! The services the daemon calls: room, signaling, auth.
