@@ -1,3 +1,9 @@
-//! The program.
+//! The program: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    stated::cli::Cli::parse().run()
+}

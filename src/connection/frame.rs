@@ -100,21 +100,45 @@ impl Framing {
     /// Appends `payload` as one frame; nothing if the framing can't carry it. The payload of a
     /// line framing must not contain a line's end, which JSON on one line never does.
     pub fn put(self, payload: &[u8], out: &mut BytesMut) -> Result<(), PayloadTooLong> {
-        let (found, max) = (payload.len(), self.payload_bytes_max());
-        let too_long = PayloadTooLong { found, max };
-        match self {
-            Self::Length4 => out.put_u32(u32::try_from(found).map_err(|_| too_long)?),
-            Self::Length2 => out.put_u16(u16::try_from(found).map_err(|_| too_long)?),
-            Self::Length1 => out.put_u8(u8::try_from(found).map_err(|_| too_long)?),
-            Self::Crlf | Self::Lf => {}
+        self.put_with(out, |out| out.put_slice(payload))
+    }
+
+    /// Appends what `write` appends as the payload of one frame, without copying it. Nothing is
+    /// left in `out` of a payload that the framing can't carry.
+    pub fn put_with(
+        self,
+        out: &mut BytesMut,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), PayloadTooLong> {
+        let start = out.len();
+        out.put_bytes(0, self.prefix_bytes());
+        write(out);
+        let found = out.len() - start - self.prefix_bytes();
+        let max = self.payload_bytes_max();
+        if found > max {
+            out.truncate(start);
+            return Err(PayloadTooLong { found, max });
         }
-        out.put_slice(payload);
         match self {
-            Self::Length4 | Self::Length2 | Self::Length1 => {}
+            Self::Length4 | Self::Length2 | Self::Length1 => {
+                // The low bytes of a big-endian number; the check above says the others are zero.
+                let length = found.to_be_bytes();
+                let prefix = &length[length.len() - self.prefix_bytes()..];
+                out[start..start + prefix.len()].copy_from_slice(prefix);
+            }
             Self::Crlf => out.put_slice(b"\r\n"),
             Self::Lf => out.put_u8(b'\n'),
         }
         Ok(())
+    }
+
+    fn prefix_bytes(self) -> usize {
+        match self {
+            Self::Length4 => 4,
+            Self::Length2 => 2,
+            Self::Length1 => 1,
+            Self::Crlf | Self::Lf => 0,
+        }
     }
 }
 

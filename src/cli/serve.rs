@@ -1,0 +1,110 @@
+//! `stated serve`: configure, open, serve, stop.
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::ServeArgs;
+use crate::config::{self, Config, LogFormat, Overrides, StoreUrl};
+use crate::daemon::Daemon;
+
+/// The exit status of a daemon whose configuration is wrong, as clap has it for wrong arguments.
+const WRONG_CONFIGURATION: u8 = 2;
+
+#[expect(clippy::print_stderr, reason = "before the log is set up")]
+pub(super) fn run(args: ServeArgs) -> ExitCode {
+    let overrides = Overrides { listen: args.listen, store: args.store };
+    let config = match config::load(args.config.as_deref(), overrides) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
+    };
+    if let Err(error) = start_log(&config.log) {
+        eprintln!("stated: the log can't be set up: {error}");
+        return ExitCode::from(WRONG_CONFIGURATION);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("the runtime can't be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    announce(&config);
+    let daemon = Daemon::start(config).await?;
+    tracing::info!("ready");
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("{name}: stopping");
+    daemon.stop().await;
+    Ok(())
+}
+
+/// The first lines of the log: what will be kept where, and who will be called.
+fn announce(config: &Config) {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "stated starts");
+    let store = match &config.store.url {
+        StoreUrl::Memory => "memory",
+        StoreUrl::Embedded(_) => "embedded",
+        StoreUrl::Redis(_) => "redis",
+        StoreUrl::RedisCluster(_) => "redis cluster",
+        StoreUrl::RedisSentinel { .. } => "redis sentinel",
+    };
+    tracing::info!(store, "the state is kept");
+    let gateways = &config.gateways;
+    for (peer, gateway) in
+        [("room", &gateways.room), ("signaling", &gateways.signaling), ("auth", &gateways.auth)]
+    {
+        tracing::info!(
+            peer,
+            address = gateway.address,
+            framing = gateway.framing.name(),
+            "will be called"
+        );
+    }
+}
+
+fn start_log(log: &config::Log) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_new(&log.level)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let on_terminal = std::io::stderr().is_terminal();
+    match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Auto if !on_terminal => lines.json().flatten_event(true).init(),
+        LogFormat::Text | LogFormat::Auto => lines.with_ansi(on_terminal).init(),
+    }
+    // A panic costs one task; it must be seen where everything else is seen.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(())
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

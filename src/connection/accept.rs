@@ -1,0 +1,134 @@
+//! The door: a place, a socket, a task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::DefaultHashBuilder;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::frame::Framing;
+use super::{Connection, Shared};
+use crate::config::{Limits, Listen};
+use crate::domain::Context;
+
+/// Connections that the kernel keeps while all workers are busy.
+const BACKLOG: u32 = 1024;
+/// Pause after a failed accept: it fails when descriptors run out, and again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener could not be opened (CHAT-022).
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address}")]
+pub struct BindError {
+    /// As it is configured.
+    pub address: String,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    /// Where it listens really; a configured port 0 has become a number.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub framing: Framing,
+}
+
+/// Everything that accepting needs, for all listeners together.
+#[derive(Debug)]
+pub struct Door {
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// Opens the listener at the first address of the host that can be had.
+    pub async fn bind(listen: &Listen) -> Result<Self, BindError> {
+        let failed = |source| BindError { address: listen.address.clone(), source };
+        let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        for address in lookup_host(&listen.address).await.map_err(failed)? {
+            match bind_one(address) {
+                Ok(socket) => {
+                    let address = socket.local_addr().map_err(failed)?;
+                    return Ok(Self { socket, address, framing: listen.framing });
+                }
+                Err(error) => last_error = error,
+            }
+        }
+        Err(failed(last_error))
+    }
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the old connections' last packets to die.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Door {
+    /// A door with `limits.max_connections` places.
+    pub fn new(
+        context: Arc<Context>,
+        limits: Limits,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(limits.max_connections));
+        let hasher = DefaultHashBuilder::default();
+        Self { shared: Arc::new(Shared { context, limits, tasks, stop, hasher }), places }
+    }
+
+    /// Accepts until the daemon stops.
+    pub async fn accept(&self, listener: Listener) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return,
+                accepted = listener.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer, listener.framing),
+                Err(error) => {
+                    tracing::warn!("accepting on {} failed: {error}", listener.address);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves the peer in a task of its own, if there is a place.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, framing: Framing) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::warn!(
+                %peer,
+                max_connections = self.shared.limits.max_connections,
+                "turned away: every connection is taken"
+            );
+            return;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, "replies may be delayed: {error}");
+        }
+        let connection = Connection::new(stream, framing, Arc::clone(&self.shared));
+        self.shared.tasks.spawn(async move {
+            let _place = place;
+            tracing::debug!(%peer, "connected");
+            match connection.serve().await {
+                Ok(()) => tracing::debug!(%peer, "disconnected"),
+                Err(error) => tracing::debug!(%peer, "connection lost: {error}"),
+            }
+        });
+    }
+}

@@ -1,0 +1,481 @@
+//! From bytes to a request: one variant per `server`, everything checked before anything is done.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::domain::auth;
+use crate::domain::chat;
+use crate::domain::room;
+use crate::domain::scheduling;
+use crate::domain::signaling;
+use crate::domain::{InvalidWord, RoomId, SessionId, StudyTime, UserId, UserTime};
+
+/// Arrays and objects that may be open at once (contract §8).
+const DEPTH_MAX: usize = 128;
+/// Bytes of a peer's own text that an error repeats.
+const QUOTED_BYTES_MAX: usize = 40;
+
+/// What a peer asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// `"server":"chat"`
+    Chat(chat::Request),
+    /// `"server":"signaling"`
+    Signaling(signaling::Request),
+    /// `"server":"signaling_scheduling"`
+    Scheduling(scheduling::Request),
+    /// `"server":"auth"`
+    Auth(auth::Request),
+    /// `"server":"room"`
+    Room(room::Request),
+}
+
+/// What is wrong with a message; all of it is CHAT-003, the text becomes `detail`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A frame without payload.
+    #[error("empty message")]
+    Empty,
+    /// Not UTF-8.
+    #[error("not UTF-8 after {0} bytes")]
+    NotUtf8(usize),
+    /// Not JSON, or something after the object.
+    #[error("not a JSON object: {0}")]
+    NotJson(#[from] serde_json::Error),
+    /// Too deeply nested.
+    #[error("nested deeper than {DEPTH_MAX}")]
+    TooDeep,
+    /// A member that has to be there is not.
+    #[error("missing field `{0}`")]
+    Missing(&'static str),
+    /// A member of the wrong kind.
+    #[error("field `{field}`: expected {expected}, found {found}")]
+    WrongKind {
+        /// Which member.
+        field: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A text that is no id or study time.
+    #[error("field `{field}` {reason}")]
+    Invalid {
+        /// Which member.
+        field: &'static str,
+        /// Why not.
+        reason: InvalidWord,
+    },
+    /// Something wrong with an entry of `users`.
+    #[error("entry {at} of `users`: {reason}")]
+    Entry {
+        /// Which entry, from 0.
+        at: usize,
+        /// What is wrong with it.
+        reason: Box<Self>,
+    },
+    /// A `server` that is none.
+    #[error("unknown server `{0}`")]
+    UnknownServer(String),
+    /// A `type` that this `server` does not have.
+    #[error("unknown type `{kind}` of server `{server}`")]
+    UnknownType {
+        /// The service that speaks.
+        server: &'static str,
+        /// The type.
+        kind: String,
+    },
+}
+
+impl Request {
+    /// Decodes one payload (contract §2, §3).
+    pub fn decode(payload: &[u8]) -> Result<Self, Error> {
+        if payload.is_empty() {
+            return Err(Error::Empty);
+        }
+        let text =
+            std::str::from_utf8(payload).map_err(|error| Error::NotUtf8(error.valid_up_to()))?;
+        check_depth(payload)?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let members = Members::deserialize(&mut json)?;
+        json.end()?;
+        members.into_request()
+    }
+}
+
+/// The members that mean something, of whatever kind: which of them are needed, and as what, only
+/// `server` and `type` tell, and those may come last.
+#[derive(Debug, Default)]
+struct Members<'a> {
+    server: Member<'a>,
+    kind: Member<'a>,
+    user_id: Member<'a>,
+    session: Member<'a>,
+    room_id: Member<'a>,
+    study_time: Member<'a>,
+    alert_count: Member<'a>,
+    users: Option<&'a RawValue>,
+}
+
+/// A member's value as far as it matters.
+#[derive(Debug, Default)]
+enum Member<'a> {
+    #[default]
+    Missing,
+    Null,
+    Text(Cow<'a, str>),
+    Integer(i64),
+    OtherNumber,
+    Boolean,
+    Array,
+    Object,
+}
+
+impl<'a> Members<'a> {
+    fn into_request(self) -> Result<Request, Error> {
+        let server = self.server.text("server")?;
+        match &*server {
+            "chat" => self.chat().map(Request::Chat),
+            "signaling" => self.signaling().map(Request::Signaling),
+            "signaling_scheduling" => self.scheduling().map(Request::Scheduling),
+            "auth" => self.auth().map(Request::Auth),
+            "room" => self.room().map(Request::Room),
+            unknown => Err(Error::UnknownServer(quoted(unknown))),
+        }
+    }
+
+    fn chat(self) -> Result<chat::Request, Error> {
+        match &*self.kind.text("type")? {
+            "SUBSCRIBE" => Ok(chat::Request::Subscribe {
+                user: self.user_id.user()?,
+                room: self.room_id.room_or_null()?,
+                session: self.session.session()?,
+            }),
+            "UNSUBSCRIBE" | "DISCONNECT" => {
+                Ok(chat::Request::Unsubscribe { session: self.session.session()? })
+            }
+            kind if chat::IGNORED_TYPES.contains(&kind) => Ok(chat::Request::Ignored),
+            unknown => Err(unknown_type("chat", unknown)),
+        }
+    }
+
+    fn signaling(self) -> Result<signaling::Request, Error> {
+        match &*self.kind.text("type")? {
+            "STUDY_TIME_FROM_TCP" => {
+                Ok(signaling::Request::StudyTimeFrom { user: self.user_id.user()? })
+            }
+            "STUDY_TIME_TO_TCP" => Ok(signaling::Request::StudyTimeTo {
+                user: self.user_id.user()?,
+                study_time: self.study_time.recorded_study_time()?,
+            }),
+            unknown => Err(unknown_type("signaling", unknown)),
+        }
+    }
+
+    fn scheduling(self) -> Result<scheduling::Request, Error> {
+        let last = match &*self.kind.text("type")? {
+            "SCHEDULER" => scheduling::Last::No,
+            "SCHEDULER_LAST" => scheduling::Last::Yes,
+            unknown => return Err(unknown_type("signaling_scheduling", unknown)),
+        };
+        let users = self.users.ok_or(Error::Missing("users"))?;
+        Ok(scheduling::Request { last, users: user_times(users)? })
+    }
+
+    fn auth(self) -> Result<auth::Request, Error> {
+        match &*self.kind.text("type")? {
+            "STUDY_TIME_FROM_TCP" => {
+                Ok(auth::Request::StudyTimeFrom { user: self.user_id.user()? })
+            }
+            unknown => Err(unknown_type("auth", unknown)),
+        }
+    }
+
+    fn room(self) -> Result<room::Request, Error> {
+        let kind = self.kind.text("type")?;
+        let command = match &*kind {
+            "ALERT" => room::Command::Alert { alert_count: self.alert_count.count_or_null()? },
+            "KICK_OUT" => room::Command::KickOut,
+            "KICK_OUT_BY_ALERT" => room::Command::KickOutByAlert,
+            "DELEGATE" => room::Command::Delegate,
+            unknown => return Err(unknown_type("room", unknown)),
+        };
+        let user = self.user_id.user()?;
+        if matches!(self.room_id, Member::Missing) {
+            return Err(Error::Missing("room_id"));
+        }
+        Ok(room::Request { command, user, room: self.room_id.room_or_null()? })
+    }
+}
+
+impl<'a> Member<'a> {
+    fn text(&self, field: &'static str) -> Result<Cow<'a, str>, Error> {
+        let Self::Text(text) = self else { return Err(self.wrong_kind(field, "a string")) };
+        Ok(text.clone())
+    }
+
+    fn user(&self) -> Result<UserId, Error> {
+        let text = self.text("user_id")?;
+        UserId::parse(&text).map_err(|reason| Error::Invalid { field: "user_id", reason })
+    }
+
+    fn session(&self) -> Result<SessionId, Error> {
+        let text = self.text("session")?;
+        SessionId::parse(&text).map_err(|reason| Error::Invalid { field: "session", reason })
+    }
+
+    /// A study time on its own: null and the empty text are refused (contract §8).
+    fn recorded_study_time(&self) -> Result<StudyTime, Error> {
+        let field = "study_time";
+        let text = self.text(field)?;
+        if text.is_empty() {
+            return Err(Error::Invalid { field, reason: InvalidWord::Empty });
+        }
+        StudyTime::parse(&text).map_err(|reason| Error::Invalid { field, reason })
+    }
+
+    /// A study time in a list, where null has a meaning.
+    fn listed_study_time(&self) -> Result<Option<StudyTime>, Error> {
+        let field = "study_time";
+        if let Self::Null = self {
+            return Ok(None);
+        }
+        let Self::Text(text) = self else {
+            return Err(self.wrong_kind(field, "a string or null"));
+        };
+        StudyTime::parse(text).map(Some).map_err(|reason| Error::Invalid { field, reason })
+    }
+
+    /// A room; a decimal string is taken for the number and a blank one for null, as Jackson does.
+    fn room_or_null(&self) -> Result<Option<RoomId>, Error> {
+        let wrong = || self.wrong_kind("room_id", "a 64-bit integer or null");
+        match self {
+            Self::Missing | Self::Null => Ok(None),
+            Self::Integer(number) => Ok(Some(RoomId(*number))),
+            Self::Text(text) => match text.trim_matches([' ', '\t', '\n', '\r']) {
+                "" => Ok(None),
+                digits => digits.parse().map(|number| Some(RoomId(number))).map_err(|_| wrong()),
+            },
+            Self::OtherNumber | Self::Boolean | Self::Array | Self::Object => Err(wrong()),
+        }
+    }
+
+    fn count_or_null(&self) -> Result<Option<i64>, Error> {
+        match self {
+            Self::Missing | Self::Null => Ok(None),
+            Self::Integer(number) => Ok(Some(*number)),
+            Self::Text(_) | Self::OtherNumber | Self::Boolean | Self::Array | Self::Object => {
+                Err(self.wrong_kind("alert_count", "a 64-bit integer or null"))
+            }
+        }
+    }
+
+    fn wrong_kind(&self, field: &'static str, expected: &'static str) -> Error {
+        let found = match self {
+            Self::Missing => return Error::Missing(field),
+            Self::Null => "null",
+            Self::Text(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::OtherNumber => "a number that is no 64-bit integer",
+            Self::Boolean => "a boolean",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        };
+        Error::WrongKind { field, expected, found }
+    }
+}
+
+/// The entries of a `users` list.
+fn user_times(users: &RawValue) -> Result<Vec<UserTime>, Error> {
+    let not_a_list = |found| Error::WrongKind { field: "users", expected: "an array", found };
+    match users.get().as_bytes().first() {
+        Some(b'[') => {}
+        Some(b'n') => return Err(not_a_list("null")),
+        Some(b'{') => return Err(not_a_list("an object")),
+        Some(b'"') => return Err(not_a_list("a string")),
+        Some(_) | None => return Err(not_a_list("a number or boolean")),
+    }
+    let entries: Vec<&RawValue> = serde_json::from_str(users.get())?;
+    let entry = |(at, entry)| {
+        user_time(entry).map_err(|reason| Error::Entry { at, reason: Box::new(reason) })
+    };
+    entries.into_iter().enumerate().map(entry).collect()
+}
+
+fn user_time(entry: &RawValue) -> Result<UserTime, Error> {
+    let members: Members<'_> = serde_json::from_str(entry.get())?;
+    Ok(UserTime {
+        user: members.user_id.user()?,
+        study_time: members.study_time.listed_study_time()?,
+    })
+}
+
+/// The JSON parser skips unknown members without counting, so the depth is counted here first.
+fn check_depth(payload: &[u8]) -> Result<(), Error> {
+    let opens = |byte: &u8| matches!(byte, b'[' | b'{');
+    // Almost every message passes on this count alone, which the compiler makes a fast loop.
+    if payload.iter().filter(|byte| opens(byte)).count() <= DEPTH_MAX {
+        return Ok(());
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in payload {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Err(Error::TooDeep);
+        }
+    }
+    Ok(())
+}
+
+fn unknown_type(server: &'static str, kind: &str) -> Error {
+    Error::UnknownType { server, kind: quoted(kind) }
+}
+
+fn quoted(text: &str) -> String {
+    text[..text.floor_char_boundary(QUOTED_BYTES_MAX)].to_owned()
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::default();
+        // Of a member given twice the last one counts.
+        while let Some(name) = map.next_key()? {
+            match name {
+                Name::Server => members.server = map.next_value()?,
+                Name::Type => members.kind = map.next_value()?,
+                Name::UserId => members.user_id = map.next_value()?,
+                Name::Session => members.session = map.next_value()?,
+                Name::RoomId => members.room_id = map.next_value()?,
+                Name::StudyTime => members.study_time = map.next_value()?,
+                Name::AlertCount => members.alert_count = map.next_value()?,
+                Name::Users => members.users = Some(map.next_value()?),
+                Name::Unknown => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(members)
+    }
+}
+
+enum Name {
+    Server,
+    Type,
+    UserId,
+    Session,
+    RoomId,
+    StudyTime,
+    AlertCount,
+    Users,
+    Unknown,
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: de::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_identifier(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+        Ok(match name {
+            "server" => Name::Server,
+            "type" => Name::Type,
+            "user_id" => Name::UserId,
+            "session" => Name::Session,
+            "room_id" => Name::RoomId,
+            "study_time" => Name::StudyTime,
+            "alert_count" => Name::AlertCount,
+            "users" => Name::Users,
+            _ => Name::Unknown,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Member<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(MemberVisitor)
+    }
+}
+
+struct MemberVisitor;
+
+impl<'de> Visitor<'de> for MemberVisitor {
+    type Value = Member<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Member<'de>, E> {
+        Ok(Member::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Member<'de>, E> {
+        Ok(Member::Boolean)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Member<'de>, E> {
+        Ok(Member::Integer(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Member<'de>, E> {
+        Ok(i64::try_from(number).map_or(Member::OtherNumber, Member::Integer))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Member<'de>, E> {
+        Ok(Member::OtherNumber)
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Member<'de>, E> {
+        Ok(Member::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Member<'de>, E> {
+        Ok(Member::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Member<'de>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Member::Array)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member<'de>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Member::Object)
+    }
+}

@@ -1,0 +1,193 @@
+//! Request → handler → reply: the whole table in one match. Only here do errors become replies and
+//! log lines.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hashbrown::DefaultHashBuilder;
+
+use super::frame::{BrokenFraming, Framing, PayloadTooLong};
+use super::request::{self, Request};
+use crate::domain::{self, Call, Context, Reply, UnixMillis, UserId};
+use crate::domain::{auth, chat, room, scheduling, signaling};
+use crate::error::Code;
+
+/// Log lines for one code within [`REPETITION_WINDOW`]; what is beyond is counted, not written.
+const REPETITIONS_MAX: u64 = 10;
+const REPETITION_WINDOW: Duration = Duration::from_secs(10);
+
+/// Why a request is answered with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The message is wrong.
+    #[error(transparent)]
+    Request(#[from] request::Error),
+    /// The stream is wrong from here on.
+    #[error(transparent)]
+    Framing(#[from] BrokenFraming),
+    /// What was asked could not be done.
+    #[error(transparent)]
+    Domain(#[from] domain::Error),
+    /// It was not done in time; it may still be done.
+    #[error("not done within {0:?}; it may still take effect")]
+    Late(Duration),
+}
+
+impl Error {
+    /// The code that the peer reads.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Request(_) | Self::Framing(_) => Code::InvalidMessageFormat,
+            Self::Domain(error) => error.code(),
+            Self::Late(_) => Code::UnknownServerError,
+        }
+    }
+}
+
+/// What a request is answered.
+pub type Answer = Result<Reply, Error>;
+
+/// Does what the request asks.
+pub async fn answer(request: Request, context: Arc<Context>, call: Call) -> Answer {
+    let reply = match request {
+        Request::Chat(request) => chat::handle(request, &context).await,
+        Request::Signaling(request) => signaling::handle(request, &context, call).await,
+        Request::Scheduling(request) => scheduling::handle(request, &context).await,
+        Request::Auth(request) => auth::handle(request, &context).await,
+        Request::Room(request) => room::handle(request, &context, call).await,
+    };
+    Ok(reply?)
+}
+
+/// Appends the frame that answers. An answer that the framing can't carry becomes a CHAT-031
+/// without detail (contract §8); an error there means that not even that fits.
+pub fn put_answer(
+    answer: &Answer,
+    framing: Framing,
+    out: &mut BytesMut,
+) -> Result<(), PayloadTooLong> {
+    let put = match answer {
+        Ok(reply) => framing.put_with(out, |out| reply.put(out)),
+        Err(error) => {
+            log(error);
+            put_error(error, framing, out)
+        }
+    };
+    put.or_else(|_| framing.put_with(out, |out| Code::UnknownServerError.put("", out)))
+}
+
+/// An error whose detail the framing can't carry goes without.
+fn put_error(error: &Error, framing: Framing, out: &mut BytesMut) -> Result<(), PayloadTooLong> {
+    let code = error.code();
+    framing
+        .put_with(out, |out| code.put(&error.to_string(), out))
+        .or_else(|_| framing.put_with(out, |out| code.put("", out)))
+}
+
+/// What of the state a request touches, by which two requests of one connection are told apart.
+/// Different things may share a hash: two requests then keep an order that nobody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touches {
+    /// Nothing that the store keeps.
+    Nothing,
+    /// One user, and perhaps one session.
+    Some([u64; 2]),
+    /// Users that are not known yet, or many.
+    Everything,
+}
+
+impl Touches {
+    /// What the request touches.
+    pub fn of(request: &Request, hasher: &DefaultHashBuilder) -> Self {
+        let user = |user: &UserId| [key(hasher, 0, user), key(hasher, 0, user)];
+        match request {
+            Request::Chat(chat::Request::Subscribe { user, session, room: _ }) => {
+                Self::Some([key(hasher, 0, user), key(hasher, 1, session)])
+            }
+            // Whose session it is, only the store knows.
+            Request::Chat(chat::Request::Unsubscribe { .. }) => Self::Everything,
+            Request::Chat(chat::Request::Ignored) | Request::Room(_) => Self::Nothing,
+            Request::Signaling(
+                signaling::Request::StudyTimeFrom { user: id }
+                | signaling::Request::StudyTimeTo { user: id, .. },
+            )
+            | Request::Auth(auth::Request::StudyTimeFrom { user: id }) => Self::Some(user(id)),
+            Request::Scheduling(scheduling::Request { .. }) => Self::Everything,
+        }
+    }
+
+    /// Whether the two must not be worked on at once.
+    pub fn conflicts_with(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => false,
+            (Self::Everything, _) | (_, Self::Everything) => true,
+            (Self::Some(mine), Self::Some(theirs)) => {
+                mine.iter().any(|key| theirs.contains(key))
+            }
+        }
+    }
+}
+
+fn key(hasher: &DefaultHashBuilder, kind: u8, id: impl Hash) -> u64 {
+    hasher.hash_one((kind, id))
+}
+
+/// The user about whom a request may make the daemon tell another service.
+pub fn forwards_about(request: &Request) -> Option<&UserId> {
+    match request {
+        Request::Signaling(signaling::Request::StudyTimeTo { user, .. })
+        | Request::Room(room::Request { user, .. }) => Some(user),
+        Request::Signaling(signaling::Request::StudyTimeFrom { .. })
+        | Request::Chat(_)
+        | Request::Scheduling(_)
+        | Request::Auth(_) => None,
+    }
+}
+
+/// Lines of each code in the running window, so that an outage does not fill the disk.
+static REPETITIONS: [Repetition; Code::ALL.len()] =
+    [const { Repetition { window: AtomicU64::new(0), lines: AtomicU64::new(0) } }; Code::ALL.len()];
+
+struct Repetition {
+    window: AtomicU64,
+    lines: AtomicU64,
+}
+
+impl Repetition {
+    /// Whether one more line may be written; how many were held back in the window that ended.
+    fn admit(&self) -> (bool, u64) {
+        let window = UnixMillis::now().0 / REPETITION_WINDOW.as_millis() as u64;
+        let mut held_back = 0;
+        if self.window.swap(window, Ordering::Relaxed) != window {
+            held_back = self.lines.swap(0, Ordering::Relaxed).saturating_sub(REPETITIONS_MAX);
+        }
+        (self.lines.fetch_add(1, Ordering::Relaxed) < REPETITIONS_MAX, held_back)
+    }
+}
+
+fn log(error: &Error) {
+    let code = error.code();
+    let at = Code::ALL.iter().position(|other| *other == code);
+    let Some(repetition) = at.and_then(|at| REPETITIONS.get(at)) else { return };
+    let (admitted, held_back) = repetition.admit();
+    if held_back > 0 {
+        tracing::info!(code = code.code(), held_back, "more replies with this error");
+    }
+    if !admitted {
+        return;
+    }
+    match code {
+        Code::UserNotFound => tracing::debug!(code = code.code(), "answered: {error}"),
+        Code::InvalidMessageFormat | Code::InvalidToken => {
+            tracing::info!(code = code.code(), "answered: {error}");
+        }
+        Code::MessageNotDelivered
+        | Code::TcpConnectionFailed
+        | Code::TcpBindFailed
+        | Code::TcpTimeout
+        | Code::UnknownServerError => tracing::warn!(code = code.code(), "answered: {error}"),
+    }
+}

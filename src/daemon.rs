@@ -1,0 +1,156 @@
+//! The daemon: opened in the order of what it needs, stopped in the order of what it owes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, StoreUrl};
+use crate::connection::accept::{BindError, Door, Listener};
+use crate::domain::{Context, Settings};
+use crate::error::Code;
+use crate::nightly::{Nightly, UnknownTimeZone};
+use crate::store::embedded::{self, EmbeddedStore};
+use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
+use crate::store::{StateStore, Store};
+use crate::upstream::Upstream;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address can't be had.
+    #[error("{} {}", Code::TcpBindFailed.code(), Code::TcpBindFailed.name())]
+    Bind(#[source] BindError),
+    /// The embedded store's folder can't be opened.
+    #[error("the store can't be opened")]
+    Embedded(#[from] embedded::OpenError),
+    /// The Redis store's configuration makes no sense to the Redis client.
+    #[error("the store can't be opened")]
+    Redis(#[from] crate::store::Error),
+    /// The time zone.
+    #[error(transparent)]
+    TimeZone(#[from] UnknownTimeZone),
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where it listens, in the order of the configuration.
+    pub addresses: Vec<SocketAddr>,
+    config: Config,
+    context: Arc<Context>,
+    /// Cancelled when no more requests are to be read.
+    stop_serving: CancellationToken,
+    /// Cancelled when nothing is owed to anybody any more.
+    stop_rest: CancellationToken,
+    /// Listeners, connections and requests under way, and the night.
+    serving: TaskTracker,
+    /// What serving relies on: the gateways' and the store's own tasks.
+    rest: TaskTracker,
+}
+
+impl Daemon {
+    /// Opens the store and the listeners, and serves.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        // The addresses first: a second daemon on the same host is told so before it touches a
+        // store.
+        let mut listeners = Vec::with_capacity(config.listen.len());
+        for listen in &config.listen {
+            listeners.push(Listener::bind(listen).await.map_err(StartError::Bind)?);
+        }
+        let (stop_serving, stop_rest) = (CancellationToken::new(), CancellationToken::new());
+        let (serving, rest) = (TaskTracker::new(), TaskTracker::new());
+        let store = open_store(&config, &rest, &stop_rest)?;
+        let context = Arc::new(Context {
+            store: Arc::new(store),
+            upstream: Arc::new(Upstream::new(&config.gateways, &rest)),
+            settings: Settings {
+                study_time_reply: config.signaling.study_time_reply,
+                last_timeout: config.rollover.last_timeout,
+            },
+            day_closed: Notify::new(),
+        });
+        let addresses = listeners.iter().map(|listener| listener.address).collect();
+        let daemon = Self { addresses, config, context, stop_serving, stop_rest, serving, rest };
+        daemon.start_night()?;
+        daemon.open_doors(listeners);
+        Ok(daemon)
+    }
+
+    fn open_doors(&self, listeners: Vec<Listener>) {
+        let door = Arc::new(Door::new(
+            Arc::clone(&self.context),
+            self.config.limits.clone(),
+            self.serving.clone(),
+            self.stop_serving.clone(),
+        ));
+        for listener in listeners {
+            tracing::info!(
+                address = %listener.address, framing = listener.framing.name(), "listening"
+            );
+            let door = Arc::clone(&door);
+            self.serving.spawn(async move { door.accept(listener).await });
+        }
+    }
+
+    fn start_night(&self) -> Result<(), UnknownTimeZone> {
+        let context = Arc::clone(&self.context);
+        let rollover = self.config.rollover.clone();
+        let stop = self.stop_serving.clone();
+        let auth = &self.config.gateways.auth;
+        let nightly = Arc::new(Nightly::new(context, rollover, auth, stop)?);
+        let closer = Arc::clone(&nightly);
+        self.serving.spawn(async move { closer.close_overdue_days().await });
+        self.serving.spawn(async move { nightly.deliver().await });
+        Ok(())
+    }
+
+    /// Stops: no new requests, what was read is answered, what is owed to peers is sent, all
+    /// within `limits.shutdown_grace`.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + self.config.limits.shutdown_grace;
+        self.stop_serving.cancel();
+        self.serving.close();
+        if timeout_at(deadline, self.serving.wait()).await.is_err() {
+            tracing::warn!(
+                tasks = self.serving.len(),
+                "the grace period is over, connections are cut that are not through yet"
+            );
+        }
+        self.context.upstream.shutdown(deadline).await;
+        self.stop_rest.cancel();
+        if let Err(error) = self.context.store.close().await {
+            tracing::error!("the store did not close as it should: {error}");
+        }
+        self.rest.close();
+        if timeout_at(deadline, self.rest.wait()).await.is_err() {
+            tracing::warn!(tasks = self.rest.len(), "the grace period is over, tasks are cut off");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn open_store(
+    config: &Config,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Store, StartError> {
+    match &config.store.url {
+        StoreUrl::Memory => {
+            tracing::warn!("the store is memory: it is gone when the daemon stops");
+            Ok(Store::Memory(MemoryStore::default()))
+        }
+        StoreUrl::Embedded(dir) => {
+            let store = EmbeddedStore::open(dir)?;
+            tracing::info!(dir = %dir.display(), "embedded store opened");
+            Ok(Store::Embedded(store))
+        }
+        StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
+            Ok(Store::Redis(RedisStore::open(&config.store, tasks, stop)?))
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What the auth service asks: a user's study time, for the profile page.
+
+use super::{Context, Error, Reply, UserId};
+use crate::store::StateStore;
+
+/// A message of the auth service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// STUDY_TIME_FROM_TCP: how long has the user studied today?
+    StudyTimeFrom {
+        /// Who.
+        user: UserId,
+    },
+}
+
+/// Does what the message asks.
+pub async fn handle(request: Request, context: &Context) -> Result<Reply, Error> {
+    match request {
+        Request::StudyTimeFrom { user } => {
+            let study_time = context.store.study_time(&user).await?;
+            Ok(Reply::StudyTime { user, study_time })
+        }
+    }
+}
