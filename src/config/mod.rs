@@ -1,8 +1,64 @@
 //! The configuration: every key, its unit and its default.
 
+mod address;
+mod checks;
+mod draft;
+mod environment;
+mod file;
+mod form;
+mod keys;
+pub mod mistake;
+mod store_url;
+mod value;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::draft::Draft;
+use self::mistake::{Errors, Place};
+use self::value::Value;
 use crate::connection::frame::Framing;
+
+/// Where values come from; each source is laid over those before it, and all of them over the
+/// defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The process's environment: [`std::env::vars_os`]. What is not `STATED_…` is left alone.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `--listen`: the only address, with the first listener's framing.
+    pub listen: Option<String>,
+    /// `--store`: `store.url`.
+    pub store: Option<String>,
+}
+
+/// The configuration these sources make, or everything that is wrong with them.
+pub fn load(sources: &Sources) -> Result<Config, Errors> {
+    let mut draft = Draft::of_defaults();
+    if let Some(path) = &sources.file {
+        file::read(path, &mut draft);
+    }
+    environment::read(&sources.environment, &mut draft);
+    if let Some(address) = &sources.listen {
+        draft.keep_first_listener();
+        if let Some(key) = keys::listen().iter().find(|key| key.path == "address") {
+            draft.set_listen(0, key, &Value::guess(address), Place::Flag("--listen"));
+        }
+    }
+    if let Some(url) = &sources.store
+        && let Some(key) = keys::keys().iter().find(|key| key.path == "store.url")
+    {
+        draft.set(key, &Value::guess(url), Place::Flag("--store"));
+    }
+    draft.finish()
+}
+
+/// What is wrong with the file, whatever the environment says: the same answer on every machine.
+pub fn check(file: &Path) -> Result<Config, Errors> {
+    load(&Sources { file: Some(file.to_owned()), ..Sources::default() })
+}
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +77,13 @@ pub struct Config {
     pub rollover: Rollover,
     /// `[log]`
     pub log: Log,
+}
+
+impl Default for Config {
+    /// What the daemon does with nothing given.
+    fn default() -> Self {
+        Draft::of_defaults().config
+    }
 }
 
 /// One listener.
@@ -64,7 +127,7 @@ pub enum StoreUrl {
     /// `memory:`
     Memory,
     /// `embedded:DIR`
-    Embedded(std::path::PathBuf),
+    Embedded(PathBuf),
     /// `redis://…` or `rediss://…`, as the Redis client takes it.
     Redis(Secret),
     /// `redis+cluster://[user:password@]h:p,h:p,…`: one URL a node.
@@ -208,3 +271,6 @@ pub enum LogFormat {
     /// One object a line.
     Json,
 }
+
+#[cfg(test)]
+mod tests;

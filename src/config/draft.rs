@@ -1,0 +1,173 @@
+//! A configuration in the making: defaults, over which values are laid from one source after the
+//! other, and the mistakes found on the way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::keys::{self, Key};
+use super::mistake::{Errors, Mistake, Place, Problem};
+use super::value::Value;
+use super::{
+    Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
+    Signaling, Store, StoreUrl, StudyTimeReply,
+};
+use crate::connection::frame::Framing;
+
+/// See the module.
+pub(super) struct Draft {
+    pub(super) config: Config,
+    pub(super) mistakes: Vec<Mistake>,
+    /// Where each listener's address was last set, by its index.
+    listen_places: BTreeMap<usize, Place>,
+}
+
+impl Draft {
+    /// Nothing but defaults.
+    pub(super) fn of_defaults() -> Self {
+        let mut config = blank();
+        for key in keys::keys() {
+            read_default(&key, &mut config);
+        }
+        config.listen = vec![default_listen()];
+        Self { config, mistakes: Vec::new(), listen_places: BTreeMap::new() }
+    }
+
+    /// Lays a value over what was there; if it can't be read, that is a mistake.
+    pub(super) fn set(&mut self, key: &Key<Config>, value: &Value, place: Place) {
+        if let Err(problem) = key.form.read(&mut self.config, value) {
+            self.blame(place, &key.path, problem);
+        }
+    }
+
+    /// The same for a listener. Those up to `index` that are not there yet are added.
+    pub(super) fn set_listen(
+        &mut self,
+        index: usize,
+        key: &Key<Listen>,
+        value: &Value,
+        place: Place,
+    ) {
+        while self.config.listen.len() <= index {
+            self.config.listen.push(default_listen());
+        }
+        let Some(listen) = self.config.listen.get_mut(index) else { return };
+        if let Err(problem) = key.form.read(listen, value) {
+            self.blame(place, &listen_path(index, &key.path), problem);
+        } else if key.path == "address" {
+            self.listen_places.insert(index, place);
+        }
+    }
+
+    /// Forgets all listeners; `count` others follow, of which the first keeps its defaults.
+    pub(super) fn replace_listeners(&mut self, places: Vec<Place>) {
+        self.config.listen = places.iter().map(|_| default_listen()).collect();
+        self.listen_places = places.into_iter().enumerate().collect();
+    }
+
+    /// Keeps the first listener only.
+    pub(super) fn keep_first_listener(&mut self) {
+        self.config.listen.truncate(1);
+        self.listen_places.retain(|index, _| *index == 0);
+    }
+
+    pub(super) fn blame(&mut self, place: Place, key: &str, problem: Problem) {
+        self.mistakes.push(Mistake { place, key: Some(key.to_owned()), problem });
+    }
+
+    /// The configuration, if nothing is wrong with it.
+    pub(super) fn finish(mut self) -> Result<Config, Errors> {
+        self.check_addresses_differ();
+        self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+        match self.mistakes.is_empty() {
+            true => Ok(self.config),
+            false => Err(Errors { mistakes: self.mistakes }),
+        }
+    }
+
+    /// Two listeners on one address would fail when the daemon starts; this says so earlier.
+    fn check_addresses_differ(&mut self) {
+        let mut first_with = BTreeMap::new();
+        let mut twice = Vec::new();
+        for (index, listen) in self.config.listen.iter().enumerate() {
+            let first = *first_with.entry(&listen.address).or_insert(index);
+            if first != index && !listen.address.ends_with(":0") {
+                twice.push((index, first, listen.address.clone()));
+            }
+        }
+        for (index, first, address) in twice {
+            let Some(place) = self.listen_places.get(&index).cloned() else { continue };
+            let problem = Problem::Value {
+                found: format!("{address:?}"),
+                why: Some(format!("the address of listen[{first}]")),
+                expected: "an address of its own for each listener".to_owned(),
+                nearest: None,
+            };
+            self.blame(place, &listen_path(index, "address"), problem);
+        }
+    }
+}
+
+/// The name of a listener's key in messages.
+pub(super) fn listen_path(index: usize, name: &str) -> String {
+    format!("listen[{index}].{name}")
+}
+
+fn default_listen() -> Listen {
+    let mut listen = Listen { address: String::new(), framing: Framing::Length4 };
+    for key in keys::listen() {
+        read_default(&key, &mut listen);
+    }
+    listen
+}
+
+#[expect(clippy::expect_used, reason = "a test reads every default of the table")]
+fn read_default<T: 'static>(key: &Key<T>, target: &mut T) {
+    key.form.read(target, &Value::guess(key.default)).expect("a default is allowed");
+}
+
+/// Something to lay the defaults over; that each of these values is replaced, a test proves.
+fn blank() -> Config {
+    let gateway = Gateway {
+        address: String::new(),
+        framing: Framing::Length4,
+        pool_size: 0,
+        connect_timeout: Duration::ZERO,
+        reply_timeout: Duration::ZERO,
+        max_frame_bytes: 0,
+    };
+    Config {
+        listen: Vec::new(),
+        limits: Limits {
+            max_frame_bytes: 0,
+            max_in_flight: 0,
+            max_connections: 0,
+            max_unread_reply_bytes: 0,
+            request_timeout: Duration::ZERO,
+            shutdown_grace: Duration::ZERO,
+        },
+        store: Store {
+            url: StoreUrl::Memory,
+            redis: Redis {
+                field_style: FieldStyle::Plain,
+                connect_timeout: Duration::ZERO,
+                command_timeout: Duration::ZERO,
+            },
+        },
+        gateways: Gateways {
+            room: gateway.clone(),
+            signaling: gateway.clone(),
+            auth: gateway,
+            room_retry_for: Duration::ZERO,
+            room_queue_max: 0,
+        },
+        signaling: Signaling { study_time_reply: StudyTimeReply::StudyTime },
+        rollover: Rollover {
+            batch_users: 0,
+            keep_online: false,
+            last_timeout: Duration::ZERO,
+            stamp: false,
+            time_zone: String::new(),
+        },
+        log: Log { level: String::new(), format: LogFormat::Auto },
+    }
+}

@@ -1,0 +1,203 @@
+//! The file: walks its tables along the table of keys, so that every mistake is found and each one
+//! has its line.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::draft::{Draft, listen_path};
+use super::keys::{self, Key};
+use super::mistake::{Mistake, Place, Problem, nearest};
+use super::value::Value;
+use super::{Config, Listen};
+
+/// Lays the file over the draft.
+pub(super) fn read(path: &Path, draft: &mut Draft) {
+    let mut blame = |problem| {
+        draft.mistakes.push(Mistake { place: Place::File(path.to_owned()), key: None, problem });
+    };
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => read_text(path, &text, draft),
+        Ok(Err(_)) => blame(Problem::Unreadable("it is not UTF-8".to_owned())),
+        Err(error) => blame(Problem::Unreadable(error.to_string())),
+    }
+}
+
+/// The same for a file whose text is at hand.
+pub(super) fn read_text(path: &Path, text: &str, draft: &mut Draft) {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let keys = keys::keys();
+    let listen_keys = keys::listen();
+    let mut reader = Reader { path, text, keys: &keys, listen_keys: &listen_keys, draft };
+    for error in &errors {
+        let place = reader.place(error.span().map_or(0, |span| span.start));
+        let problem = Problem::Syntax(error.message().to_owned());
+        reader.draft.mistakes.push(Mistake { place, key: None, problem });
+    }
+    // What follows from a syntax error is not worth a message of its own.
+    if errors.is_empty() {
+        reader.read_table("", root.get_ref());
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    keys: &'a [Key<Config>],
+    listen_keys: &'a [Key<Listen>],
+    draft: &'a mut Draft,
+}
+
+type Entry<'a, 'i> = (&'a Spanned<DeString<'i>>, &'a Spanned<DeValue<'i>>);
+
+impl Reader<'_> {
+    fn read_table(&mut self, path: &str, table: &DeTable<'_>) {
+        for (name, value) in in_order(table) {
+            let path = join(path, name.get_ref());
+            if path == "listen" {
+                self.read_listeners(value);
+            } else if let Some(key) = self.keys.iter().find(|key| key.path == path) {
+                self.draft.set(key, &to_value(value), self.place(value.span().start));
+            } else if !self.is_table(&path) {
+                self.blame_unknown(&path, name);
+            } else if let DeValue::Table(table) = value.get_ref() {
+                self.read_table(&path, table);
+            } else {
+                self.blame_kind(&path, value, &format!("a table: [{path}]"));
+            }
+        }
+    }
+
+    fn read_listeners(&mut self, value: &Spanned<DeValue<'_>>) {
+        let expected = "one table or more: [[listen]]";
+        let DeValue::Array(elements) = value.get_ref() else {
+            return self.blame_kind("listen", value, expected);
+        };
+        if elements.is_empty() {
+            let found = Value::Other("an empty array".to_owned());
+            return self.blame_value("listen", value, found, expected);
+        }
+        let places = elements.iter().map(|element| self.place(element.span().start)).collect();
+        self.draft.replace_listeners(places);
+        for (index, element) in elements.iter().enumerate() {
+            if let DeValue::Table(table) = element.get_ref() {
+                self.read_listener(index, table);
+            } else {
+                self.blame_kind(&format!("listen[{index}]"), element, "a table: [[listen]]");
+            }
+        }
+    }
+
+    fn read_listener(&mut self, index: usize, table: &DeTable<'_>) {
+        for (name, value) in in_order(table) {
+            match self.listen_keys.iter().find(|key| key.path == *name.get_ref()) {
+                Some(key) => {
+                    let place = self.place(value.span().start);
+                    self.draft.set_listen(index, key, &to_value(value), place);
+                }
+                None => self.blame_unknown(&listen_path(index, name.get_ref()), name),
+            }
+        }
+    }
+
+    fn is_table(&self, path: &str) -> bool {
+        let prefix = format!("{path}.");
+        self.keys.iter().any(|key| key.path.starts_with(&prefix))
+    }
+
+    fn blame_unknown(&mut self, path: &str, name: &Spanned<DeString<'_>>) {
+        let place = self.place(name.span().start);
+        let table = path.rsplit_once('.').map_or("", |(table, _)| table);
+        let siblings = match table.starts_with("listen[") {
+            true => self.listen_keys.iter().map(|key| key.path.as_str()).collect(),
+            false => self.names_in(table),
+        };
+        let near = nearest(name.get_ref(), siblings.iter().copied());
+        let allowed = match table {
+            "" => format!("at the top there are {}", siblings.join(", ")),
+            table if table.starts_with("listen[") => {
+                format!("[[listen]] has {}", siblings.join(", "))
+            }
+            table => format!("[{table}] has {}", siblings.join(", ")),
+        };
+        let nearest = near.or_else(|| self.elsewhere(name.get_ref())).map(str::to_owned);
+        self.draft.blame(place, path, Problem::UnknownKey { nearest, allowed });
+    }
+
+    /// The names that may stand in a table, each once.
+    fn names_in(&self, table: &str) -> Vec<&str> {
+        let mut names = Vec::new();
+        if table.is_empty() {
+            names.push("listen");
+        }
+        for key in self.keys {
+            let rest = match table {
+                "" => Some(key.path.as_str()),
+                table => key.path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')),
+            };
+            let name = rest.and_then(|rest| rest.split('.').next());
+            names.extend(name.filter(|name| names.last() != Some(name)));
+        }
+        names
+    }
+
+    /// The key of this name in another table.
+    fn elsewhere(&self, name: &str) -> Option<&str> {
+        let paths = self.keys.iter().map(|key| key.path.as_str());
+        paths.into_iter().find(|path| path.rsplit('.').next() == Some(name))
+    }
+
+    fn blame_kind(&mut self, path: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
+        self.blame_value(path, value, to_value(value), expected);
+    }
+
+    fn blame_value(&mut self, path: &str, at: &Spanned<DeValue<'_>>, found: Value, expected: &str) {
+        let problem = Problem::Value {
+            found: found.shown(),
+            why: None,
+            expected: expected.to_owned(),
+            nearest: None,
+        };
+        self.draft.blame(self.place(at.span().start), path, problem);
+    }
+
+    fn place(&self, offset: usize) -> Place {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place::Line {
+            file: self.path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+/// As they stand in the file; the parser sorts them by name.
+fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+fn join(table: &str, name: &str) -> String {
+    match table {
+        "" => name.to_owned(),
+        table => format!("{table}.{name}"),
+    }
+}
+
+fn to_value(value: &Spanned<DeValue<'_>>) -> Value {
+    match value.get_ref() {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Value::Integer(number),
+            Err(_) => Value::Other(number.to_string()),
+        },
+        DeValue::Float(number) => Value::Other(number.to_string()),
+        DeValue::Boolean(flag) => Value::Flag(*flag),
+        DeValue::Datetime(time) => Value::Other(time.to_string()),
+        DeValue::Array(_) => Value::Other("an array".to_owned()),
+        DeValue::Table(_) => Value::Other("a table".to_owned()),
+    }
+}

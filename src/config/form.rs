@@ -1,0 +1,229 @@
+//! The forms a value may have, each with its limits: how it is read, and what is said if it can't be.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::mistake::{Problem, nearest};
+use super::value::Value;
+
+/// How the value of one key is read into a `T`.
+pub(super) struct Form<T> {
+    /// What is allowed, for people; follows the word "expected".
+    pub(super) expected: String,
+    show: fn(&Value) -> String,
+    read: Box<Read<T>>,
+}
+
+type Read<T> = dyn Fn(&mut T, &Value) -> Result<(), Complaint>;
+
+/// What is to be said beyond "found X, expected Y".
+#[derive(Default)]
+struct Complaint {
+    why: Option<String>,
+    nearest: Option<String>,
+}
+
+impl<T: 'static> Form<T> {
+    fn new(
+        expected: String,
+        read: impl Fn(&mut T, &Value) -> Result<(), Complaint> + 'static,
+    ) -> Self {
+        Self { expected, show: Value::shown, read: Box::new(read) }
+    }
+
+    /// The same where messages must not show the value as it is.
+    pub(super) fn shown_by(self, show: fn(&Value) -> String) -> Self {
+        Self { show, ..self }
+    }
+
+    /// The same for a `T` that is part of a `U`.
+    pub(super) fn inside<U: 'static>(self, part: fn(&mut U) -> &mut T) -> Form<U> {
+        let Self { expected, show, read } = self;
+        Form { expected, show, read: Box::new(move |whole, value| read(part(whole), value)) }
+    }
+
+    /// Reads the value into its field of `target`, which stays as it was if there is a problem.
+    pub(super) fn read(&self, target: &mut T, value: &Value) -> Result<(), Problem> {
+        (self.read)(target, value).map_err(|Complaint { why, nearest }| Problem::Value {
+            found: (self.show)(value),
+            why,
+            expected: self.expected.clone(),
+            nearest,
+        })
+    }
+}
+
+/// A whole number.
+pub(super) fn count<T: 'static>(
+    allowed: RangeInclusive<usize>,
+    field: fn(&mut T) -> &mut usize,
+) -> Form<T> {
+    let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+    Form::new(expected, move |target, value| {
+        let number = match value {
+            Value::Integer(number) => usize::try_from(*number).ok(),
+            Value::Text(_) | Value::Flag(_) | Value::Other(_) => None,
+        };
+        let number =
+            number.filter(|number| allowed.contains(number)).ok_or_else(Complaint::default)?;
+        *field(target) = number;
+        Ok(())
+    })
+}
+
+/// Bytes: a whole number, or one with a unit.
+pub(super) fn size<T: 'static>(
+    allowed: RangeInclusive<usize>,
+    field: fn(&mut T) -> &mut usize,
+) -> Form<T> {
+    let (min, max) = (show_size(*allowed.start()), show_size(*allowed.end()));
+    let expected =
+        format!("bytes as a whole number or as in \"64 KiB\" or \"1 MiB\", from {min} to {max}");
+    Form::new(expected, move |target, value| {
+        let bytes = match value {
+            Value::Integer(bytes) => usize::try_from(*bytes).ok(),
+            Value::Text(text) => Some(bytes(text).map_err(|why| Complaint::because(&why))?),
+            Value::Flag(_) | Value::Other(_) => None,
+        };
+        let bytes = bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(Complaint::default)?;
+        *field(target) = bytes;
+        Ok(())
+    })
+}
+
+/// A time with its unit.
+pub(super) fn duration<T: 'static>(
+    allowed: RangeInclusive<Duration>,
+    field: fn(&mut T) -> &mut Duration,
+) -> Form<T> {
+    let (min, max) = (show_duration(*allowed.start()), show_duration(*allowed.end()));
+    let expected =
+        format!("a duration as in \"500ms\", \"10s\" or \"1h 30m\", from {min} to {max}");
+    Form::new(expected, move |target, value| {
+        let time = match value {
+            Value::Text(text) => parse_duration(text)?,
+            Value::Integer(_) => return Err(Complaint::because(NO_UNIT)),
+            Value::Flag(_) | Value::Other(_) => return Err(Complaint::default()),
+        };
+        if !allowed.contains(&time) {
+            return Err(Complaint::default());
+        }
+        *field(target) = time;
+        Ok(())
+    })
+}
+
+/// `true` or `false`.
+pub(super) fn flag<T: 'static>(field: fn(&mut T) -> &mut bool) -> Form<T> {
+    Form::new("true or false".to_owned(), move |target, value| match value {
+        Value::Flag(flag) => {
+            *field(target) = *flag;
+            Ok(())
+        }
+        Value::Text(_) | Value::Integer(_) | Value::Other(_) => Err(Complaint::default()),
+    })
+}
+
+/// One of a few words.
+pub(super) fn word<T: 'static, W: Copy + 'static>(
+    words: Vec<(&'static str, W)>,
+    field: fn(&mut T) -> &mut W,
+) -> Form<T> {
+    let names: Vec<_> = words.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    Form::new(either(&names), move |target, value| {
+        let Value::Text(text) = value else { return Err(Complaint::default()) };
+        let Some((_, meaning)) = words.iter().find(|(name, _)| name == text) else {
+            return Err(Complaint::near(text, words.iter().map(|(name, _)| *name)));
+        };
+        *field(target) = *meaning;
+        Ok(())
+    })
+}
+
+/// A text with a grammar of its own; `parse` says what is wrong with one that has another.
+pub(super) fn text<T: 'static, V: 'static>(
+    expected: &str,
+    parse: fn(&str) -> Result<V, String>,
+    field: fn(&mut T) -> &mut V,
+) -> Form<T> {
+    Form::new(expected.to_owned(), move |target, value| {
+        let Value::Text(text) = value else { return Err(Complaint::default()) };
+        *field(target) = parse(text).map_err(|why| Complaint::because(&why))?;
+        Ok(())
+    })
+}
+
+const NO_UNIT: &str = "a number without a unit";
+
+impl Complaint {
+    fn because(why: &str) -> Self {
+        Self { why: Some(why.to_owned()), nearest: None }
+    }
+
+    fn near<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { why: None, nearest: nearest(text, words).map(|word| format!("\"{word}\"")) }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, Complaint> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Complaint::because(NO_UNIT));
+    }
+    let time: SignedDuration = text.parse().map_err(|_| Complaint::default())?;
+    Duration::try_from(time).map_err(|_| Complaint::default())
+}
+
+/// `a, b or c`
+pub(super) fn either(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => only.clone(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}
+
+const UNITS: [(&str, usize); 7] = [
+    ("B", 1),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let number: usize = digits.parse().map_err(|_| "no whole number".to_owned())?;
+    let unit = unit.trim_start();
+    let (_, factor) = match unit {
+        "" => ("", 1),
+        _ => *UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(|| {
+            format!("units are {}", either(&UNITS.map(|(name, _)| name.to_owned())))
+        })?,
+    };
+    number.checked_mul(factor).ok_or_else(|| "more than can be counted".to_owned())
+}
+
+/// In the largest binary unit of which it is a whole number.
+fn show_size(bytes: usize) -> String {
+    let binary = UNITS.iter().rev().filter(|(name, _)| *name == "B" || name.ends_with("iB"));
+    let unit = binary.clone().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    match unit {
+        Some((name, factor)) => format!("{} {name}", bytes / factor),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// In the largest unit of which it is a whole number.
+fn show_duration(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    match units.into_iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", millis / unit),
+        None => "0s".to_owned(),
+    }
+}

@@ -1,0 +1,307 @@
+//! Every key, once: its name, its default, its form and what it means. What reads files,
+//! variables and flags, the defaults and the reference in `docs/configuration.md` all come from
+//! here.
+
+use std::time::Duration;
+
+use super::form::{Form, count, duration, flag, size, text, word};
+use super::{
+    Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
+    Signaling, Store, StudyTimeReply, address, checks, store_url,
+};
+use crate::connection::frame::Framing;
+
+/// A key of a `T`.
+pub(super) struct Key<T> {
+    /// Within the whole: `limits.max_in_flight`; for a key of an array's element, within that.
+    pub(super) path: String,
+    /// As a variable would hold it.
+    pub(super) default: &'static str,
+    /// What may stand there, and how it is read.
+    pub(super) form: Form<T>,
+    /// One sentence.
+    pub(super) meaning: &'static str,
+}
+
+const MILLI: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const MIB: usize = 1 << 20;
+
+/// All keys but those of `[[listen]]`, in the order in which they are documented.
+pub(super) fn keys() -> Vec<Key<Config>> {
+    [
+        section("limits", |config| &mut config.limits, limits()),
+        section("store", |config| &mut config.store, store()),
+        section("store.redis", |config| &mut config.store.redis, redis()),
+        section("gateways.room", |config| &mut config.gateways.room, gateway("127.0.0.1:8089")),
+        section("gateways.room", |config| &mut config.gateways, room_queue()),
+        section(
+            "gateways.signaling",
+            |config| &mut config.gateways.signaling,
+            gateway("127.0.0.1:8058"),
+        ),
+        section("gateways.auth", |config| &mut config.gateways.auth, gateway("127.0.0.1:8019")),
+        section("signaling", |config| &mut config.signaling, signaling()),
+        section("rollover", |config| &mut config.rollover, rollover()),
+        section("log", |config| &mut config.log, log()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The keys of one element of `[[listen]]`.
+pub(super) fn listen() -> Vec<Key<Listen>> {
+    vec![
+        key(
+            "address",
+            "127.0.0.1:8099",
+            text("HOST:PORT", |text| address::parse(text, 0), |listen| &mut listen.address),
+            "Where peers connect; port 0 lets the system choose.",
+        ),
+        key(
+            "framing",
+            "length4",
+            word(framings(), |listen| &mut listen.framing),
+            "How messages are delimited on this listener.",
+        ),
+    ]
+}
+
+fn key<T>(
+    name: &'static str,
+    default: &'static str,
+    form: Form<T>,
+    meaning: &'static str,
+) -> Key<T> {
+    Key { path: name.to_owned(), default, form, meaning }
+}
+
+/// The keys of one table, as keys of the whole.
+fn section<T: 'static>(
+    table: &'static str,
+    part: fn(&mut Config) -> &mut T,
+    keys: Vec<Key<T>>,
+) -> Vec<Key<Config>> {
+    let whole = |Key { path, default, form, meaning }: Key<T>| Key {
+        path: format!("{table}.{path}"),
+        default,
+        form: form.inside(part),
+        meaning,
+    };
+    keys.into_iter().map(whole).collect()
+}
+
+fn limits() -> Vec<Key<Limits>> {
+    vec![
+        key(
+            "max_frame_bytes",
+            "1048576",
+            size(1..=256 * MIB, |limits: &mut Limits| &mut limits.max_frame_bytes),
+            "The longest request; a longer one is answered with an error and ends the connection.",
+        ),
+        key(
+            "max_in_flight",
+            "64",
+            count(1..=65_536, |limits| &mut limits.max_in_flight),
+            "Requests of one connection that are worked on at once.",
+        ),
+        key(
+            "max_connections",
+            "10000",
+            count(1..=1_000_000, |limits| &mut limits.max_connections),
+            "Connections of all listeners together.",
+        ),
+        key(
+            "max_unread_reply_bytes",
+            "256 KiB",
+            size(1..=1024 * MIB, |limits| &mut limits.max_unread_reply_bytes),
+            "Replies a peer has not read, after which its requests are no longer read.",
+        ),
+        key(
+            "request_timeout",
+            "8s",
+            duration(MILLI..=HOUR, |limits| &mut limits.request_timeout),
+            "Within this time every request is answered; the fleet's clients give up after 10 s.",
+        ),
+        key(
+            "shutdown_grace",
+            "20s",
+            duration(Duration::ZERO..=HOUR, |limits| &mut limits.shutdown_grace),
+            "How long a stop may take to answer what was read and send what is owed.",
+        ),
+    ]
+}
+
+fn store() -> Vec<Key<Store>> {
+    vec![key(
+        "url",
+        "embedded:./stated-data",
+        text(store_url::EXPECTED, store_url::parse, |store: &mut Store| &mut store.url)
+            .shown_by(store_url::shown),
+        "Where the state is kept.",
+    )]
+}
+
+fn redis() -> Vec<Key<Redis>> {
+    let styles = vec![("plain", FieldStyle::Plain), ("spring", FieldStyle::Spring)];
+    vec![
+        key(
+            "field_style",
+            "plain",
+            word(styles, |redis: &mut Redis| &mut redis.field_style),
+            "Under which name a record's field is written: `data`, or quoted as Spring's \
+             serializer does.",
+        ),
+        key(
+            "connect_timeout",
+            "1s",
+            duration(MILLI..=HOUR, |redis| &mut redis.connect_timeout),
+            "How long making a connection to Redis may take.",
+        ),
+        key(
+            "command_timeout",
+            "2s",
+            duration(MILLI..=HOUR, |redis| &mut redis.command_timeout),
+            "How long one operation on Redis may take, its repetition included.",
+        ),
+    ]
+}
+
+fn gateway(address: &'static str) -> Vec<Key<Gateway>> {
+    vec![
+        key(
+            "address",
+            address,
+            text(
+                "HOST:PORT",
+                |text| address::parse(text, 1),
+                |gateway: &mut Gateway| &mut gateway.address,
+            ),
+            "Where the service listens.",
+        ),
+        key(
+            "framing",
+            "length4",
+            word(framings(), |gateway| &mut gateway.framing),
+            "How the service delimits messages.",
+        ),
+        key(
+            "pool_size",
+            "10",
+            count(1..=1_000, |gateway| &mut gateway.pool_size),
+            "Connections to the service at the most.",
+        ),
+        key(
+            "connect_timeout",
+            "2s",
+            duration(MILLI..=HOUR, |gateway| &mut gateway.connect_timeout),
+            "How long making a connection may take.",
+        ),
+        key(
+            "reply_timeout",
+            "5s",
+            duration(MILLI..=HOUR, |gateway| &mut gateway.reply_timeout),
+            "How long one call may take, waiting for a connection included.",
+        ),
+        key(
+            "max_frame_bytes",
+            "2046",
+            size(1..=256 * MIB, |gateway| &mut gateway.max_frame_bytes),
+            "The longest message that is sent; an unconfigured Spring peer takes no more than \
+             2,046 bytes.",
+        ),
+    ]
+}
+
+fn room_queue() -> Vec<Key<Gateways>> {
+    vec![
+        key(
+            "retry_for",
+            "60s",
+            duration(Duration::ZERO..=24 * HOUR, |gateways: &mut Gateways| {
+                &mut gateways.room_retry_for
+            }),
+            "How long a message to the room service that could not be sent is tried again.",
+        ),
+        key(
+            "max_queue",
+            "10000",
+            count(1..=1_000_000, |gateways| &mut gateways.room_queue_max),
+            "Messages to the room service that may wait at once.",
+        ),
+    ]
+}
+
+fn signaling() -> Vec<Key<Signaling>> {
+    let replies =
+        vec![("study_time", StudyTimeReply::StudyTime), ("with_owner", StudyTimeReply::WithOwner)];
+    vec![key(
+        "study_time_reply",
+        "study_time",
+        word(replies, |signaling: &mut Signaling| &mut signaling.study_time_reply),
+        "What STUDY_TIME_TO_TCP is answered: the study time at once, or with it what the room \
+         service says about the room's owner.",
+    )]
+}
+
+fn rollover() -> Vec<Key<Rollover>> {
+    vec![
+        key(
+            "batch_users",
+            "25",
+            count(1..=10_000, |rollover: &mut Rollover| &mut rollover.batch_users),
+            "Users in one message to the auth service at the most.",
+        ),
+        key(
+            "keep_online",
+            "true",
+            flag(|rollover| &mut rollover.keep_online),
+            "Whether users who are online at night keep their room and session.",
+        ),
+        key(
+            "last_timeout",
+            "10m",
+            duration(MILLI..=24 * HOUR, |rollover| &mut rollover.last_timeout),
+            "How long after its latest SCHEDULER a night without SCHEDULER_LAST closes by itself.",
+        ),
+        key(
+            "stamp",
+            "false",
+            flag(|rollover| &mut rollover.stamp),
+            "Whether messages to the auth service carry `day` and `batch`, by which it can \
+             recognise one it already has.",
+        ),
+        key(
+            "time_zone",
+            "Asia/Seoul",
+            text("the IANA name of a time zone", checks::time_zone, |rollover| {
+                &mut rollover.time_zone
+            }),
+            "The time zone in which days are dated.",
+        ),
+    ]
+}
+
+fn log() -> Vec<Key<Log>> {
+    let formats =
+        vec![("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    vec![
+        key(
+            "level",
+            "info",
+            text(checks::FILTER_EXPECTED, checks::log_filter, |log: &mut Log| &mut log.level),
+            "What is logged.",
+        ),
+        key(
+            "format",
+            "auto",
+            word(formats, |log| &mut log.format),
+            "How lines are written; `auto` is text on a terminal and JSON elsewhere.",
+        ),
+    ]
+}
+
+fn framings() -> Vec<(&'static str, Framing)> {
+    Framing::ALL.into_iter().map(|framing| (framing.name(), framing)).collect()
+}

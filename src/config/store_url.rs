@@ -1,0 +1,199 @@
+//! `store.url`: its grammar. No error here repeats a part of the URL, which may be a password.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::address;
+use super::mistake::nearest;
+use super::value::Value;
+use super::{Secret, StoreUrl};
+
+/// What may stand there, for people.
+pub(super) const EXPECTED: &str = "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST:PORT[/DB], \
+     redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT,… or \
+     redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT,…/MASTER[/DB]";
+
+const SCHEMES: [&str; 6] =
+    ["memory:", "embedded:", "redis:", "rediss:", "redis+cluster:", "redis+sentinel:"];
+const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+/// Where the parts of a URL's body are: `[USER:PASSWORD@]HOSTS[/PATH]`.
+struct Parts<'a> {
+    /// With its `@`; empty if there is none.
+    credentials: String,
+    hosts: &'a str,
+    /// Without its first `/`; empty if there is none.
+    path: &'a str,
+}
+
+impl fmt::Display for StoreUrl {
+    /// As it may appear in a log: without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Embedded(folder) => write!(f, "embedded:{}", folder.display()),
+            Self::Redis(url) => write!(f, "redis://{}", without_credentials(url)),
+            Self::RedisCluster(nodes) => write!(f, "redis+cluster://{}", list(nodes)),
+            Self::RedisSentinel { sentinels, master, node } => {
+                write!(f, "redis+sentinel://{}/{master}", list(sentinels))?;
+                match without_credentials(node).split_once('/') {
+                    Some((_, database)) => write!(f, "/{database}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn list(urls: &[Secret]) -> String {
+    urls.iter().map(without_credentials).collect::<Vec<_>>().join(",")
+}
+
+fn without_credentials(url: &Secret) -> &str {
+    let url = url.expose();
+    let body = url.split_once("://").map_or(url, |(_, body)| body);
+    body.rsplit_once('@').map_or(body, |(_, rest)| rest)
+}
+
+/// What a message shows of the value: the scheme, and of a text without one nothing.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
+        Value::Text(text) => match scheme(text) {
+            Some(scheme) if text.len() == scheme.len() => format!("{scheme:?}"),
+            Some(scheme) => format!("\"{scheme}…\""),
+            None => "a text without a scheme".to_owned(),
+        },
+        Value::Integer(_) | Value::Flag(_) | Value::Other(_) => value.shown(),
+    }
+}
+
+/// Takes the URL apart; the error says what is wrong with it.
+pub(super) fn parse(text: &str) -> Result<StoreUrl, String> {
+    if text.chars().any(|c| c.is_control() || c == ' ') && !text.starts_with("embedded:") {
+        return Err("a URL has no blanks".to_owned());
+    }
+    let scheme = scheme(text).ok_or_else(|| match nearest_scheme(text) {
+        Some(scheme) => format!("did you mean {scheme}?"),
+        None => "it begins with no known scheme".to_owned(),
+    })?;
+    let body = &text[scheme.len()..];
+    match scheme {
+        "memory:" if body.is_empty() => Ok(StoreUrl::Memory),
+        "memory:" => Err("nothing may follow memory:".to_owned()),
+        "embedded:" => embedded(body),
+        "redis:" => redis(parts(body)?),
+        "rediss:" => Err("this build of the daemon has no TLS".to_owned()),
+        "redis+cluster:" => cluster(parts(body)?),
+        "redis+sentinel:" => sentinel(parts(body)?),
+        _ => match nearest(scheme, SCHEMES) {
+            Some(known) => Err(format!("no such scheme; did you mean {known}?")),
+            None => Err("no such scheme".to_owned()),
+        },
+    }
+}
+
+/// The scheme with its colon. Something with a colon that isn't shaped like a URL has none: it
+/// could be `user:password@host`.
+fn scheme(text: &str) -> Option<&str> {
+    if let Some(known) = SCHEMES.into_iter().find(|known| text.starts_with(known)) {
+        return text.get(..known.len());
+    }
+    let end = text.find("://")?;
+    let named = text.bytes().take(end).all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    (named && end > 0).then(|| &text[..=end])
+}
+
+fn nearest_scheme(text: &str) -> Option<&'static str> {
+    let word: String = text.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '+').collect();
+    nearest(&word, SCHEMES)
+}
+
+fn embedded(folder: &str) -> Result<StoreUrl, String> {
+    if folder.is_empty() {
+        return Err("the folder is missing".to_owned());
+    }
+    if folder.starts_with("//") {
+        return Err("the folder follows the colon at once, as in embedded:./stated-data".to_owned());
+    }
+    if folder.contains('\0') {
+        return Err("a folder's name has no zero byte".to_owned());
+    }
+    Ok(StoreUrl::Embedded(PathBuf::from(folder)))
+}
+
+fn redis(parts: Parts<'_>) -> Result<StoreUrl, String> {
+    if parts.hosts.contains(',') {
+        return Err("several hosts are a redis+cluster: or a redis+sentinel:".to_owned());
+    }
+    let host = address::parse_with_default(parts.hosts, REDIS_PORT)?;
+    let database = database(parts.path)?;
+    Ok(StoreUrl::Redis(Secret::new(format!("redis://{}{host}{database}", parts.credentials))))
+}
+
+fn cluster(parts: Parts<'_>) -> Result<StoreUrl, String> {
+    if !parts.path.is_empty() {
+        return Err("a cluster has no numbered databases".to_owned());
+    }
+    let node = |host| Secret::new(format!("redis://{}{host}", parts.credentials));
+    Ok(StoreUrl::RedisCluster(hosts(parts.hosts, REDIS_PORT)?.map(node).collect()))
+}
+
+fn sentinel(parts: Parts<'_>) -> Result<StoreUrl, String> {
+    let (master, rest) = parts.path.split_once('/').unwrap_or((parts.path, ""));
+    if master.is_empty() {
+        return Err("the master's name is missing after the hosts".to_owned());
+    }
+    let sentinels = hosts(parts.hosts, SENTINEL_PORT)?;
+    let database = database(rest)?;
+    Ok(StoreUrl::RedisSentinel {
+        sentinels: sentinels.map(|host| Secret::new(format!("redis://{host}"))).collect(),
+        master: master.to_owned(),
+        node: Secret::new(format!("redis://{}127.0.0.1:{REDIS_PORT}{database}", parts.credentials)),
+    })
+}
+
+/// Takes apart what follows the scheme's colon.
+fn parts(body: &str) -> Result<Parts<'_>, String> {
+    let body = body.strip_prefix("//").ok_or("// is missing after the scheme")?;
+    let end = body.find(['/', '?', '#']).unwrap_or(body.len());
+    let (authority, rest) = body.split_at(end);
+    if rest.contains('@') {
+        let how = "/, ? and # of a user or password are written %2F, %3F and %23";
+        return Err(how.to_owned());
+    }
+    if rest.contains(['?', '#']) {
+        return Err("nothing may follow a ? or #".to_owned());
+    }
+    let (credentials, hosts) = match authority.rsplit_once('@') {
+        Some((credentials, hosts)) => (credentials_of(credentials)?, hosts),
+        None => (String::new(), authority),
+    };
+    Ok(Parts { credentials, hosts, path: rest.strip_prefix('/').unwrap_or(rest) })
+}
+
+/// The client takes a lone word for a user without a password; who writes one means a password.
+fn credentials_of(text: &str) -> Result<String, String> {
+    match text.contains(':') {
+        true => Ok(format!("{}@", text.replace('@', "%40"))),
+        false => Err("a password without a user is written :PASSWORD@".to_owned()),
+    }
+}
+
+fn hosts(text: &str, default_port: u16) -> Result<std::vec::IntoIter<String>, String> {
+    let hosts: Result<Vec<_>, _> =
+        text.split(',').map(|host| address::parse_with_default(host, default_port)).collect();
+    Ok(hosts?.into_iter())
+}
+
+/// `/DB`, or nothing.
+fn database(text: &str) -> Result<String, String> {
+    match text {
+        "" => Ok(String::new()),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.len() <= 9 => {
+            Ok(format!("/{digits}"))
+        }
+        _ => Err("the database is not a number".to_owned()),
+    }
+}
