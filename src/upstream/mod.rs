@@ -1,1 +1,58 @@
 //! The services the daemon calls: room, signaling, auth.
+//!
+//! [`message`] is what is said to them, [`Gateway::call`] how: one message out, its reply in.
+//! [`RoomGateway`] stands before room's gateway and keeps what need not be answered at once.
+
+mod breaker;
+mod call;
+mod connect;
+mod dispatch;
+mod gateway;
+pub mod message;
+mod pool;
+mod reply;
+mod room;
+mod throttle;
+mod turn;
+
+pub use call::{DropCause, REPLY_BYTES_MAX};
+pub use connect::ConnectFailure;
+pub use gateway::{CallError, Gateway};
+pub use pool::Counters;
+pub use reply::{OwnerReply, Reply};
+pub use room::{RoomCounters, RoomGateway, RoomOut};
+pub use turn::{Turn, Turns};
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::config;
+
+/// The ways to all peers.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Is told who left.
+    pub room: RoomGateway,
+    /// Is forwarded what room decided.
+    pub signaling: Gateway,
+    /// Is handed the closed day.
+    pub auth: Gateway,
+}
+
+impl Upstream {
+    /// Opens no connection yet. What it spawns on `tasks` ends after [`Upstream::shutdown`].
+    pub fn new(config: &config::Gateways, tasks: &TaskTracker) -> Self {
+        Self {
+            room: RoomGateway::new(config, tasks),
+            signaling: Gateway::new("signaling", &config.signaling, tasks),
+            auth: Gateway::new("auth", &config.auth, tasks),
+        }
+    }
+
+    /// Tells room what is still to be told, by `deadline`, then closes all connections.
+    pub async fn shutdown(&self, deadline: Instant) {
+        self.room.shutdown(deadline).await;
+        self.signaling.shutdown();
+        self.auth.shutdown();
+    }
+}

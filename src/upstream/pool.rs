@@ -1,0 +1,363 @@
+//! The connections to one peer: bounded, opened when needed, thrown away when in doubt.
+//!
+//! Callers stand in one line, first come, first served, and are handed a connection that another
+//! caller is done with or that was opened meanwhile, whichever comes first. Connections are opened
+//! by tasks of their own: a caller that gives up does not take the attempt with it, and as many
+//! callers as want share one.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::breaker::{Breaker, Stand};
+use super::call::Connection;
+use super::connect::{ConnectFailure, connect};
+use crate::config;
+
+/// The pool of one peer.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// `room`, `signaling` or `auth`.
+    pub(super) peer: &'static str,
+    pub(super) config: config::Gateway,
+    pub(super) counters: Counters,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    state: Mutex<State>,
+}
+
+/// What became of a peer's connections so far.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections made.
+    pub opened: AtomicU64,
+    /// Attempts to connect that failed.
+    pub failed: AtomicU64,
+    /// Connections closed by us: stale, dirty, or of unknown state after a failure.
+    pub discarded: AtomicU64,
+}
+
+/// Invariants: `open` counts idle and leased connections; `open + opening <= pool_size`; while
+/// there is an idle connection nobody waits.
+#[derive(Debug, Default)]
+struct State {
+    /// The one used last is used next.
+    idle: Vec<Connection>,
+    open: usize,
+    opening: usize,
+    /// As many as there are callers; those who gave up are skipped when their turn comes.
+    line: Line,
+    breaker: Breaker,
+    stopped: bool,
+}
+
+type Grant = Result<Lease, ConnectFailure>;
+type Line = VecDeque<oneshot::Sender<Grant>>;
+
+/// What to do for those in line.
+#[derive(Debug)]
+enum Plan {
+    /// Start this many attempts to connect.
+    Open(usize),
+    /// Send them away.
+    Refuse(Line, ConnectFailure),
+}
+
+/// A connection in the hands of one caller. Dropped as it came it goes to the next caller; dropped
+/// after [`Lease::connection`] it is closed, unless [`Lease::give_back`] vouched for it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pool: Arc<Pool>,
+    connection: Option<Connection>,
+    touched: bool,
+}
+
+/// How long to wait for a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For one that other callers hold.
+    pub(super) free_by: Instant,
+    /// For the first one.
+    pub(super) open_by: Instant,
+    /// For the first one, if the last attempts were met with silence. A trial goes on without the
+    /// callers who lose patience; if the peer is back, it takes no time.
+    pub(super) trial_by: Instant,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoConnection {
+    /// None can be made.
+    Unreachable(ConnectFailure),
+    /// Others held all of them for too long.
+    AllBusy,
+}
+
+impl Pool {
+    pub(super) fn new(
+        peer: &'static str,
+        config: config::Gateway,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            config,
+            counters: Counters::default(),
+            tasks,
+            stopping: CancellationToken::new(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// A connection, as soon as there is one.
+    pub(super) async fn lease(self: &Arc<Self>, patience: Patience) -> Result<Lease, NoConnection> {
+        let mut grant = match self.take_idle_or_queue() {
+            Ok(lease) => return Ok(lease),
+            Err(grant) => grant,
+        };
+        self.open_what_is_missing();
+        loop {
+            match timeout_at(self.look_again_at(patience), &mut grant).await {
+                Ok(Ok(grant)) => return grant.map_err(NoConnection::Unreachable),
+                Ok(Err(_)) => return Err(NoConnection::Unreachable(ConnectFailure::Stopping)),
+                Err(_) => self.check_patience(patience)?,
+            }
+            self.open_what_is_missing();
+        }
+    }
+
+    /// When a connection may be opened again; `None` if at any time.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match self.state().breaker.stand(Instant::now()) {
+            Stand::Closed | Stand::HalfOpen => None,
+            Stand::Open { retry_at, .. } => Some(retry_at),
+        }
+    }
+
+    /// Whether the last attempt to connect did not fail.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.state().breaker.stand(Instant::now()) == Stand::Closed
+    }
+
+    /// Closes what is idle, and from now on what is given back; opens nothing any more.
+    pub(super) fn stop(&self) {
+        self.stopping.cancel();
+        let (idle, line) = {
+            let mut state = self.state();
+            state.stopped = true;
+            state.open -= state.idle.len();
+            (std::mem::take(&mut state.idle), std::mem::take(&mut state.line))
+        };
+        drop(idle);
+        refuse(line, ConnectFailure::Stopping);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No operation on the state panics half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_idle_or_queue(self: &Arc<Self>) -> Result<Lease, oneshot::Receiver<Grant>> {
+        let mut state = self.state();
+        if let Some(connection) = state.idle.pop() {
+            drop(state);
+            return Ok(self.hand_out(connection));
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.line.push_back(sender);
+        Err(receiver)
+    }
+
+    fn hand_out(self: &Arc<Self>, connection: Connection) -> Lease {
+        Lease { pool: Arc::clone(self), connection: Some(connection), touched: false }
+    }
+
+    /// A waiting caller looks up when its patience ends, and when the breaker lets it try.
+    fn look_again_at(&self, patience: Patience) -> Instant {
+        let now = Instant::now();
+        let state = self.state();
+        let limit = state.limit(patience);
+        match state.breaker.stand(now) {
+            Stand::Open { retry_at, .. } => limit.min(retry_at),
+            Stand::Closed | Stand::HalfOpen => limit,
+        }
+    }
+
+    fn check_patience(&self, patience: Patience) -> Result<(), NoConnection> {
+        let state = self.state();
+        match Instant::now() < state.limit(patience) {
+            true => Ok(()),
+            false if state.open > 0 => Err(NoConnection::AllBusy),
+            false => Err(NoConnection::Unreachable(ConnectFailure::TimedOut)),
+        }
+    }
+
+    /// Starts the attempts that those in line are waiting for, or sends them away if none may be
+    /// started and no connection is open that they could wait for.
+    fn open_what_is_missing(self: &Arc<Self>) {
+        let plan = self.state().plan(self.config.pool_size, Instant::now());
+        match plan {
+            Plan::Open(attempts) => {
+                for _ in 0..attempts {
+                    self.tasks.spawn(Arc::clone(self).open_one());
+                }
+            }
+            Plan::Refuse(line, cause) => refuse(line, cause),
+        }
+    }
+
+    async fn open_one(self: Arc<Self>) {
+        let started = Instant::now();
+        let opening = connect(&self.config.address, self.config.connect_timeout);
+        match self.stopping.run_until_cancelled(opening).await {
+            Some(Ok(stream)) => self.opened(Connection::new(stream, self.config.framing)),
+            Some(Err(cause)) => self.opening_failed(cause, started),
+            None => self.opening_failed(ConnectFailure::Stopping, started),
+        }
+    }
+
+    fn opened(self: &Arc<Self>, connection: Connection) {
+        self.counters.opened.fetch_add(1, Relaxed);
+        let failures = {
+            let mut state = self.state();
+            state.opening -= 1;
+            state.open += 1;
+            state.breaker.succeeded()
+        };
+        if failures > 0 {
+            let (peer, address) = (self.peer, &self.config.address);
+            tracing::info!(peer, %address, failures, "{peer} is reachable again");
+        }
+        self.pass_on(connection);
+        self.open_what_is_missing();
+    }
+
+    fn opening_failed(self: &Arc<Self>, cause: ConnectFailure, started: Instant) {
+        self.state().opening -= 1;
+        self.note_failure(cause, started);
+        self.open_what_is_missing();
+    }
+
+    fn note_failure(&self, cause: ConnectFailure, started: Instant) {
+        if cause == ConnectFailure::Stopping {
+            return;
+        }
+        self.counters.failed.fetch_add(1, Relaxed);
+        let failures = self.state().breaker.failed(cause, started, Instant::now());
+        if failures == 1 {
+            let (peer, address) = (self.peer, &self.config.address);
+            tracing::warn!(peer, %address, %cause, "{peer} can't be reached: {cause}");
+        }
+    }
+
+    /// To the first in line who is still there, or to the idle ones.
+    fn pass_on(self: &Arc<Self>, mut connection: Connection) {
+        loop {
+            let next = {
+                let mut state = self.state();
+                match state.line.pop_front() {
+                    Some(next) => next,
+                    None if state.stopped => {
+                        state.open -= 1;
+                        return;
+                    }
+                    None => {
+                        connection.set_pooled();
+                        state.idle.push(connection);
+                        return;
+                    }
+                }
+            };
+            let Err(Ok(mut lease)) = next.send(Ok(self.hand_out(connection))) else { return };
+            let Some(returned) = lease.connection.take() else { return };
+            connection = returned;
+        }
+    }
+
+    fn discard(self: &Arc<Self>, connection: Connection) {
+        drop(connection);
+        self.counters.discarded.fetch_add(1, Relaxed);
+        self.state().open -= 1;
+        self.open_what_is_missing();
+    }
+}
+
+impl State {
+    /// What to do for those in line. The attempts it names count as started.
+    fn plan(&mut self, pool_size: usize, now: Instant) -> Plan {
+        while self.line.front().is_some_and(oneshot::Sender::is_closed) {
+            self.line.pop_front();
+        }
+        if self.stopped {
+            return Plan::Refuse(std::mem::take(&mut self.line), ConnectFailure::Stopping);
+        }
+        let free = pool_size.max(1).saturating_sub(self.open + self.opening);
+        let missing = self.line.len().saturating_sub(self.opening);
+        let attempts = match self.breaker.stand(now) {
+            Stand::Closed => missing.min(free),
+            Stand::HalfOpen if self.opening == 0 => missing.min(free).min(1),
+            Stand::HalfOpen => 0,
+            Stand::Open { cause, .. } if self.open == 0 => {
+                return Plan::Refuse(std::mem::take(&mut self.line), cause);
+            }
+            Stand::Open { .. } => 0,
+        };
+        self.opening += attempts;
+        Plan::Open(attempts)
+    }
+
+    /// When a caller in line has waited long enough.
+    fn limit(&self, patience: Patience) -> Instant {
+        if self.open > 0 {
+            patience.free_by
+        } else if self.breaker.is_met_with_silence() {
+            patience.trial_by
+        } else {
+            patience.free_by.max(patience.open_by)
+        }
+    }
+}
+
+impl Lease {
+    /// The connection, to say something on it: from now on it counts as dirty.
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        self.touched = true;
+        self.connection.as_mut()
+    }
+
+    /// The exchange is complete and nothing is left over: the next caller may have it.
+    pub(super) fn give_back(mut self) {
+        self.touched = false;
+        if let Some(connection) = &mut self.connection {
+            connection.set_pooled();
+        }
+    }
+
+    /// The peer accepted the connection and let go of it before a byte was sent: as good as not
+    /// accepted.
+    pub(super) fn hung_up(self) {
+        self.pool.note_failure(ConnectFailure::HungUp, Instant::now());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.connection.take() {
+            Some(connection) if self.touched => self.pool.discard(connection),
+            Some(connection) => self.pool.pass_on(connection),
+            None => {}
+        }
+    }
+}
+
+fn refuse(line: Line, cause: ConnectFailure) {
+    for waiting in line {
+        // Whoever gave up meanwhile does not need to know.
+        drop(waiting.send(Err(cause)));
+    }
+}

@@ -1,0 +1,231 @@
+//! Telling room who left: at once if it can be, later if it must be, twice never (contract §4).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::dispatch::Dispatcher;
+use super::gateway::Gateway;
+use super::message::Left;
+use super::reply::OwnerReply;
+use super::throttle::Throttle;
+use super::turn::Turn;
+use crate::config;
+use crate::domain::{RoomId, UserId};
+
+/// A room-out that was never tried is not dropped before this, however short `retry_for` is.
+const UNTRIED_MIN: Duration = Duration::from_secs(1);
+
+/// Room's gateway and the queue before it.
+#[derive(Debug)]
+pub struct RoomGateway {
+    gateway: Gateway,
+    retry_for: Duration,
+    /// Bounded by `places`: whoever is in the queue holds one.
+    jobs: mpsc::UnboundedSender<Job>,
+    places: Arc<Semaphore>,
+    stop_by: watch::Sender<Option<Instant>>,
+    stopped: CancellationToken,
+    counters: Arc<RoomCounters>,
+}
+
+/// A member left: what room is to be told.
+#[derive(Debug)]
+pub struct RoomOut {
+    /// Who left.
+    pub user: UserId,
+    /// Which room.
+    pub room: RoomId,
+    /// Comes before the first attempt, and is over after it.
+    pub turn: Turn,
+}
+
+/// What became of room-outs so far. Each that was asked for is in exactly one of `answered`,
+/// `refused`, `unknown`, `dropped`, or waits still.
+#[derive(Debug, Default)]
+pub struct RoomCounters {
+    /// Room answered.
+    pub answered: AtomicU64,
+    /// Room answered with an error. It is not told again.
+    pub refused: AtomicU64,
+    /// Handed to a connection that broke or stayed silent. Room may know, so it is not told again.
+    pub unknown: AtomicU64,
+    /// Never told: the queue was full, the time was up, or the daemon stopped.
+    pub dropped: AtomicU64,
+    /// Attempts that sent nothing and were put back.
+    pub retried: AtomicU64,
+    /// Waiting or under way.
+    pub queued: AtomicU64,
+    pub(super) warnings: Throttle,
+}
+
+/// A room-out in the queue.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) user: UserId,
+    pub(super) room: RoomId,
+    pub(super) turn: Option<Turn>,
+    owner: Option<oneshot::Sender<OwnerReply>>,
+    retry_until: Instant,
+    untried_until: Instant,
+    tried: bool,
+    counters: Arc<RoomCounters>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why a room-out is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    QueueFull,
+    TimeUp,
+    TooLong,
+    Stopping,
+}
+
+impl RoomGateway {
+    /// Spawns the task that works the queue off; it ends after [`RoomGateway::shutdown`].
+    pub fn new(config: &config::Gateways, tasks: &TaskTracker) -> Self {
+        let gateway = Gateway::new("room", &config.room, tasks);
+        let (jobs, arrivals) = mpsc::unbounded_channel();
+        let (stop_by, stop) = watch::channel(None);
+        let stopped = CancellationToken::new();
+        let counters = Arc::new(RoomCounters::default());
+        let dispatcher = Dispatcher::new(gateway.clone(), Arc::clone(&counters));
+        let ended = stopped.clone().drop_guard();
+        tasks.spawn(async move {
+            dispatcher.run(arrivals, stop).await;
+            drop(ended);
+        });
+        let places = config.room_queue_max.min(Semaphore::MAX_PERMITS);
+        Self {
+            gateway,
+            retry_for: config.room_retry_for,
+            jobs,
+            places: Arc::new(Semaphore::new(places)),
+            stop_by,
+            stopped,
+            counters,
+        }
+    }
+
+    /// Room is told as soon as it can be; never waits. A full queue drops the newcomer.
+    pub fn tell(&self, out: RoomOut) {
+        self.enqueue(out, None);
+    }
+
+    /// As [`RoomGateway::tell`], and waits for what room says about the owner: `Keep` if it says
+    /// nothing by `deadline` or the first attempt fails. Room is told in either case.
+    pub async fn ask(&self, out: RoomOut, deadline: Instant) -> OwnerReply {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(out, Some(sender));
+        match timeout_at(deadline, receiver).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => OwnerReply::Keep,
+        }
+    }
+
+    /// Works on what is queued until `deadline`, drops the rest, and closes the connections.
+    pub async fn shutdown(&self, deadline: Instant) {
+        self.places.close();
+        self.stop_by.send_replace(Some(deadline));
+        self.stopped.cancelled().await;
+        self.gateway.shutdown();
+    }
+
+    /// Room's gateway, to look at.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// What became of room-outs so far.
+    pub fn counters(&self) -> &RoomCounters {
+        &self.counters
+    }
+
+    fn enqueue(&self, out: RoomOut, owner: Option<oneshot::Sender<OwnerReply>>) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let why = if self.places.is_closed() { Why::Stopping } else { Why::QueueFull };
+            self.counters.dropped(why);
+            return;
+        };
+        let now = Instant::now();
+        let retry_until = now + self.retry_for;
+        self.counters.queued.fetch_add(1, Relaxed);
+        let job = Job {
+            user: out.user,
+            room: out.room,
+            turn: Some(out.turn),
+            owner,
+            retry_until,
+            untried_until: retry_until.max(now + UNTRIED_MIN),
+            tried: false,
+            counters: Arc::clone(&self.counters),
+            _place: place,
+        };
+        if self.jobs.send(job).is_err() {
+            self.counters.dropped(Why::Stopping);
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn message(&self) -> Bytes {
+        Left { user: &self.user, room: self.room }.to_json()
+    }
+
+    /// Whether it waited long enough.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now >= if self.tried { self.retry_until } else { self.untried_until }
+    }
+
+    /// Until when it may wait for its first attempt.
+    pub(super) fn untried_until(&self) -> Instant {
+        self.untried_until
+    }
+
+    /// The first attempt failed, or would have: whoever waits for it goes on.
+    pub(super) fn set_tried(&mut self) {
+        self.tried = true;
+        self.turn = None;
+        self.answer(OwnerReply::Keep);
+    }
+
+    pub(super) fn answer(&mut self, reply: OwnerReply) {
+        if let Some(owner) = self.owner.take() {
+            // Whoever asked may have gone.
+            drop(owner.send(reply));
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.counters.queued.fetch_sub(1, Relaxed);
+    }
+}
+
+impl RoomCounters {
+    pub(super) fn dropped(&self, why: Why) {
+        let dropped = self.dropped.fetch_add(1, Relaxed) + 1;
+        if self.warnings.allows() {
+            tracing::warn!(dropped, why = why.text(), "a room-out is dropped: {}", why.text());
+        }
+    }
+}
+
+impl Why {
+    fn text(self) -> &'static str {
+        match self {
+            Self::QueueFull => "the queue is full",
+            Self::TimeUp => "room could not be reached in time",
+            Self::TooLong => "it is longer than room reads",
+            Self::Stopping => "the daemon stops",
+        }
+    }
+}
