@@ -3,6 +3,7 @@
 //! There is no get and no put. What a handler wants done to a user is one operation here, and it
 //! is wholly done or not at all, also when several daemons share the store.
 
+pub mod embedded;
 pub mod memory;
 pub mod night;
 

@@ -1,0 +1,239 @@
+//! The state in memory, with every change in a checksummed log on disk before anyone hears of it.
+//!
+//! The way of a change: an operation changes the state under its lock, and the state writes the
+//! after-images of what it touched behind the changes that are pending already. One thread takes
+//! everything pending, appends it to the log as one group, syncs, and wakes whom it concerns: so
+//! thousands of operations share a sync, and one alone waits for no other. A reader waits likewise
+//! if what it saw is not durable yet.
+//!
+//! When the log has grown as long as the snapshot before it, a new log is begun and a snapshot
+//! written beside it; then the older ones go. See [`group`] for the files' form, [`folder`] for
+//! their names, [`recovery`] for the way back.
+
+mod disk;
+mod error;
+mod folder;
+mod group;
+mod log;
+mod record;
+mod recovery;
+mod shared;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use error::OpenError;
+
+use self::disk::Disk;
+use self::folder::Folder;
+use self::group::Group;
+use self::shared::{Core, Progress, Shared};
+use self::writer::{Limits, Writer};
+use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::state::{FormStep, Journal as _, Seen, State};
+use super::{Error, KeepOnline, Result, StateStore};
+use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+
+/// The store of `embedded:DIR`.
+///
+/// An operation is ready when it is synced to the disk. While the disk refuses to take more,
+/// changes fail before they touch anything, and what is durable can be read; a change that fails
+/// because the trouble began under it may come into effect later.
+///
+/// Dropping it writes what is pending, as [`StateStore::close`] does, and waits for that.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    pending_bytes_max: u64,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in the folder `dir`, which is made if it is missing. No other process can
+    /// open it until this store is closed or dropped. Blocks while it reads.
+    pub fn open(dir: &Path) -> std::result::Result<Self, OpenError> {
+        Self::open_on(dir, Disk::new(), Limits::default())
+    }
+
+    fn open_on(dir: &Path, disk: Disk, limits: Limits) -> std::result::Result<Self, OpenError> {
+        let (folder, before) = Folder::claim(dir)?;
+        let recovered = recovery::recover(&folder, before, &disk)?;
+        let (writer, shared, progress) = Writer::new(folder, Arc::new(disk), limits, recovered);
+        let thread = Builder::new().name("stated-log".to_owned()).spawn(move || writer.run());
+        let thread = thread.map_err(OpenError::io("start the thread that writes to", dir))?;
+        let pending_bytes_max = limits.pending_bytes_max;
+        Ok(Self { shared, progress, pending_bytes_max, writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Users with a record.
+    pub fn user_count(&self) -> usize {
+        self.shared.core().state.user_count()
+    }
+
+    /// Does what may change the state, if changes are accepted, and waits until it is durable.
+    async fn change<T>(
+        &self,
+        operation: impl FnOnce(&mut State, &mut Group) -> Seen<T>,
+    ) -> Result<T> {
+        let seen = self.apply(operation)?;
+        self.durable(seen).await
+    }
+
+    fn apply<T>(&self, operation: impl FnOnce(&mut State, &mut Group) -> T) -> Result<T> {
+        let mut core = self.shared.core();
+        if let Some(refusal) = &core.refusal {
+            return Err(Error::Failed(refusal.to_string()));
+        }
+        if core.journal.len() > self.pending_bytes_max {
+            return Err(Error::Failed("too much is waiting to be written".to_owned()));
+        }
+        let Core { state, journal, .. } = &mut *core;
+        let answer = operation(state, journal);
+        if !core.journal.is_empty() {
+            self.shared.wake_writer(core);
+        }
+        Ok(answer)
+    }
+
+    /// Waits until what was seen is durable, so that nobody is told what a crash could undo.
+    async fn durable<T>(&self, seen: Seen<T>) -> Result<T> {
+        if self.shared.durable() >= seen.position {
+            return Ok(seen.value);
+        }
+        let mut progress = self.progress.clone();
+        let arrived = |progress: &Progress| progress.durable >= seen.position;
+        let failure = match progress.wait_for(|at| arrived(at) || at.trouble.is_some()).await {
+            Ok(progress) if arrived(&progress) => None,
+            Ok(progress) => Some(progress.trouble.as_deref().unwrap_or_default().to_owned()),
+            Err(_) => Some("the store is closed".to_owned()),
+        };
+        match failure {
+            None => Ok(seen.value),
+            Some(text) => Err(Error::Failed(text)),
+        }
+    }
+
+    /// Lets nothing new in and the writer end.
+    fn stop(&self) {
+        let mut core = self.shared.core();
+        core.stopping = true;
+        core.refusal = Some("the store is closed".into());
+        self.shared.wake_writer(core);
+    }
+
+    fn join(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the thread that writes the log panicked");
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.stop();
+        self.join();
+    }
+}
+
+impl StateStore for EmbeddedStore {
+    fn in_call_order(&self) -> bool {
+        true
+    }
+
+    async fn open_session(
+        &self,
+        user: &UserId,
+        room: Option<RoomId>,
+        session: &SessionId,
+    ) -> Result<Record> {
+        self.change(|state, journal| state.open_session(journal, user, room, session)).await
+    }
+
+    async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        self.change(|state, journal| state.close_session(journal, session)).await
+    }
+
+    async fn study_time(&self, user: &UserId) -> Result<Option<StudyTime>> {
+        let seen = self.shared.core().state.study_time(user);
+        self.durable(seen).await
+    }
+
+    async fn record_study_time(&self, user: &UserId, study_time: &StudyTime) -> Result<Record> {
+        self.change(|state, journal| state.record_study_time(journal, user, study_time)).await
+    }
+
+    async fn list_study_times(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<()> {
+        self.change(|state, journal| state.list_study_times(journal, entries, at, last_timeout))
+            .await
+    }
+
+    async fn close_day(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Day> {
+        self.change(|state, journal| state.close_day(journal, entries, at, last_timeout)).await
+    }
+
+    async fn close_overdue_day(
+        &self,
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Option<Day>> {
+        self.change(|state, journal| state.close_overdue_day(journal, at, last_timeout)).await
+    }
+
+    async fn night(&self) -> Result<Night> {
+        let seen = {
+            let core = self.shared.core();
+            // Which of the pending changes is the night's is not known: waits for all of them.
+            Seen { value: core.state.night(), position: core.journal.position() - 1 }
+        };
+        self.durable(seen).await
+    }
+
+    async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
+        loop {
+            // The lock is free between two steps.
+            match self.apply(|state, journal| state.next_batch(journal, limits))? {
+                FormStep::Done(seen) => return self.durable(seen).await,
+                FormStep::Continue => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        self.change(|state, journal| state.acknowledge_batch(journal, batch, keep)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        let latest = self.shared.core().journal.position() - 1;
+        self.stop();
+        let mut progress = self.progress.clone();
+        // The writer lets go of its end when it ends.
+        while progress.changed().await.is_ok() {}
+        self.join();
+        let Progress { durable, trouble } = self.progress.borrow().clone();
+        if durable >= latest {
+            return Ok(());
+        }
+        let trouble = trouble.as_deref().unwrap_or("the writer has stopped").to_owned();
+        Err(Error::Failed(trouble))
+    }
+}

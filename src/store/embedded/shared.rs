@@ -1,0 +1,136 @@
+//! What the operations, the writer and the snapshot share: the state and the changes that are not
+//! written yet.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::group::Group;
+use super::record;
+use super::snapshot::Written;
+use crate::domain::UserId;
+use crate::store::night::{Batch, Night};
+use crate::store::state::{Entry, Journal, State};
+
+/// The state behind its lock, and what the writer waits for.
+#[derive(Debug)]
+pub(super) struct Shared {
+    core: Mutex<Core>,
+    /// Told when there is something for the writer to do.
+    work: Condvar,
+    durable: AtomicU64,
+}
+
+/// Invariant: the state is what the durable log, the group that is being written and `journal`
+/// make of it, in this order.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) state: State,
+    /// Changes that the writer has not taken yet.
+    pub(super) journal: Group,
+    /// Why nothing may be changed now.
+    pub(super) refusal: Option<Arc<str>>,
+    /// The writer sleeps: whoever has work for it wakes it.
+    pub(super) writer_sleeps: bool,
+    /// The store is being closed.
+    pub(super) stopping: bool,
+    /// The snapshot under way is to be given up.
+    pub(super) snapshot_unwanted: bool,
+    /// How the snapshot under way ended.
+    pub(super) snapshot: Option<std::io::Result<Option<Written>>>,
+}
+
+/// How far the writer has come, for those who wait for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// The latest change that is durable.
+    pub(super) durable: u64,
+    /// Why no more is durable, while something is wrong.
+    pub(super) trouble: Option<Arc<str>>,
+}
+
+impl Shared {
+    /// A state that is durable up to the change before `next`.
+    pub(super) fn new(state: State, next: u64) -> Self {
+        let core = Core {
+            state,
+            journal: Group::new(next),
+            refusal: None,
+            writer_sleeps: false,
+            stopping: false,
+            snapshot_unwanted: false,
+            snapshot: None,
+        };
+        Self { core: Mutex::new(core), work: Condvar::new(), durable: AtomicU64::new(next - 1) }
+    }
+
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
+        // A panic inside an operation has no way to leave the state half-changed that matters more
+        // than serving everybody else; the records of it are after-images like any others.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the writer if it sleeps.
+    pub(super) fn wake_writer(&self, mut core: MutexGuard<'_, Core>) {
+        if core.writer_sleeps {
+            core.writer_sleeps = false;
+            drop(core);
+            self.work.notify_one();
+        }
+    }
+
+    /// Sleeps until there may be work.
+    pub(super) fn sleep<'a>(&self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        core.writer_sleeps = true;
+        let mut core = self.work.wait(core).unwrap_or_else(PoisonError::into_inner);
+        core.writer_sleeps = false;
+        core
+    }
+
+    /// Sleeps for as long as that, or until there may be work.
+    pub(super) fn sleep_at_most<'a>(
+        &self,
+        mut core: MutexGuard<'a, Core>,
+        limit: std::time::Duration,
+    ) -> MutexGuard<'a, Core> {
+        core.writer_sleeps = true;
+        let waited = self.work.wait_timeout(core, limit).unwrap_or_else(PoisonError::into_inner);
+        let mut core = waited.0;
+        core.writer_sleeps = false;
+        core
+    }
+
+    /// The latest change that is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_durable(&self, position: u64) {
+        self.durable.store(position, Ordering::Release);
+    }
+}
+
+impl Journal for Group {
+    fn put(&mut self, entry: &Entry) {
+        record::put_entry(self.records(), entry);
+    }
+
+    fn remove(&mut self, user: &UserId) {
+        record::put_removal(self.records(), user);
+    }
+
+    fn night(&mut self, night: &Night) {
+        record::put_night(self.records(), night);
+    }
+
+    fn batch(&mut self, batch: Option<&Batch>) {
+        record::put_batch(self.records(), batch);
+    }
+
+    fn position(&self) -> u64 {
+        self.next()
+    }
+
+    fn commit(&mut self) {
+        self.count_change();
+    }
+}

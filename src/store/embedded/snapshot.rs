@@ -1,0 +1,144 @@
+//! Writes the whole state down, a piece at a time while it goes on changing.
+//!
+//! A snapshot is fuzzy: an entry in it is as it was some time between the snapshot's beginning and
+//! its end. The log of its generation begins before it and holds the after-image of everything that
+//! changed meanwhile, so both together are exact; for that the log must reach [`End::position`].
+
+use std::fs::{self, File};
+use std::io;
+
+use super::disk::Disk;
+use super::folder::Folder;
+use super::group::{FileHeader, Group, Kind};
+use super::record::{self, End};
+use super::shared::Shared;
+use crate::store::state::State;
+
+/// Slots that are written down in one holding of the lock: about a tenth of a millisecond.
+const STEP_SLOTS: usize = 1024;
+/// Bytes after which a snapshot is synced, so that the log's own syncs never wait behind all of it.
+const SYNC_BYTES: u64 = 8 << 20;
+/// Memory kept between two steps.
+const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// A snapshot that is written and synced, and has not got its name yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    /// What it belongs to.
+    pub(super) generation: u64,
+    /// The log must be durable up to here before the snapshot counts.
+    pub(super) position: u64,
+    /// Its size.
+    pub(super) bytes: u64,
+}
+
+/// The log a snapshot belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Log {
+    /// Its generation, and the snapshot's.
+    pub(super) generation: u64,
+    /// The number of its first change. Everything before that is in the state already.
+    pub(super) first: u64,
+}
+
+/// Writes the snapshot that belongs to `log`; `None` if it is not wanted any more. The unfinished
+/// file of a failed one is removed.
+pub(super) fn write(
+    shared: &Shared,
+    folder: &Folder,
+    disk: &Disk,
+    log: Log,
+) -> io::Result<Option<Written>> {
+    let written = write_steps(shared, folder, disk, log);
+    if !matches!(written, Ok(Some(_)))
+        && let Err(error) = fs::remove_file(folder.unfinished_path(Kind::Snapshot, log.generation))
+    {
+        tracing::debug!(%error, "an unfinished snapshot stays until the next start");
+    }
+    written
+}
+
+fn write_steps(
+    shared: &Shared,
+    folder: &Folder,
+    disk: &Disk,
+    log: Log,
+) -> io::Result<Option<Written>> {
+    let mut snapshot = SnapshotFile::create(folder, disk, log)?;
+    let mut slot = 0;
+    loop {
+        let core = shared.core();
+        if core.snapshot_unwanted || core.stopping {
+            return Ok(None);
+        }
+        let end = core.state.slot_count();
+        if slot >= end {
+            let position = core.journal.next() - 1;
+            snapshot.put_rest(&core.state, position);
+            drop(core);
+            return snapshot.finish(position).map(Some);
+        }
+        let step_end = end.min(slot + STEP_SLOTS);
+        snapshot.put_entries(&core.state, slot..step_end);
+        drop(core);
+        slot = step_end;
+        snapshot.write_group()?;
+    }
+}
+
+/// Writes the snapshot of an empty state.
+pub(super) fn write_empty(folder: &Folder, disk: &Disk, log: Log) -> io::Result<Written> {
+    let mut snapshot = SnapshotFile::create(folder, disk, log)?;
+    snapshot.put_rest(&State::default(), 0);
+    snapshot.finish(0)
+}
+
+struct SnapshotFile<'a> {
+    file: File,
+    disk: &'a Disk,
+    header: FileHeader,
+    group: Group,
+    length: u64,
+    synced: u64,
+}
+
+impl<'a> SnapshotFile<'a> {
+    fn create(folder: &Folder, disk: &'a Disk, log: Log) -> io::Result<Self> {
+        let file = File::create(folder.unfinished_path(Kind::Snapshot, log.generation))?;
+        let (header, bytes) = FileHeader::create(Kind::Snapshot, log.generation, log.first);
+        disk.write(&file, &bytes, 0)?;
+        let length = bytes.len() as u64;
+        Ok(Self { file, disk, header, group: Group::new(0), length, synced: 0 })
+    }
+
+    fn put_entries(&mut self, state: &State, slots: std::ops::Range<usize>) {
+        for entry in slots.filter_map(|slot| state.entry_at(slot)) {
+            record::put_entry(self.group.records(), entry);
+        }
+    }
+
+    fn put_rest(&mut self, state: &State, position: u64) {
+        let records = self.group.records();
+        record::put_night(records, &state.night());
+        record::put_batch(records, state.outstanding_batch());
+        record::put_end(records, End { position });
+    }
+
+    fn write_group(&mut self) -> io::Result<()> {
+        self.group.count_change();
+        self.disk.write(&self.file, self.group.seal(self.length, self.header.seed), self.length)?;
+        self.length += self.group.len();
+        self.group.reset(self.group.next(), BUFFER_BYTES_MAX);
+        if self.length - self.synced >= SYNC_BYTES {
+            self.disk.sync(&self.file)?;
+            self.synced = self.length;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, position: u64) -> io::Result<Written> {
+        self.write_group()?;
+        self.disk.sync(&self.file)?;
+        Ok(Written { generation: self.header.generation, position, bytes: self.length })
+    }
+}

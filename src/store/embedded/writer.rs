@@ -1,0 +1,304 @@
+//! The one thread that writes: takes all that is pending, writes it, syncs it, tells who waits, and
+//! does so again at once. What arrives during a sync shares the next one.
+
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use std::{io, mem};
+
+use tokio::sync::watch;
+
+use super::disk::Disk;
+use super::folder::{AcknowledgedFile, Folder};
+use super::group::{Group, Kind};
+use super::log::{LogFile, Trouble};
+use super::recovery::Recovered;
+use super::shared::{Progress, Shared};
+use super::snapshot::{self, Written};
+
+/// Memory a buffer keeps after a burst.
+const BUFFER_BYTES_MAX: usize = 4 << 20;
+
+/// Where the writer's limits lie; other than by default only in tests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// A log shorter than this, or than the snapshot before it, is not compacted.
+    pub(super) log_bytes_min: u64,
+    /// Pending bytes beyond which no change is accepted.
+    pub(super) pending_bytes_max: u64,
+    /// How long after a failure the disk is tried again.
+    pub(super) retry_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            log_bytes_min: 16 << 20,
+            pending_bytes_max: 64 << 20,
+            retry_after: Duration::from_millis(500),
+        }
+    }
+}
+
+/// The writing thread's own.
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    progress: watch::Sender<Progress>,
+    folder: Arc<Folder>,
+    disk: Arc<Disk>,
+    limits: Limits,
+    acknowledged: AcknowledgedFile,
+    log: LogFile,
+    /// What is being written.
+    group: Group,
+    /// Generation of the newest snapshot.
+    base: u64,
+    /// Size of the newest snapshot, or the limit below which it does not count.
+    base_bytes: u64,
+    /// Length of the log at which the next snapshot is due.
+    due_at: u64,
+    /// The thread of the snapshot under way.
+    snapshot: Option<JoinHandle<()>>,
+}
+
+/// What the writer does next.
+#[derive(Debug)]
+enum Work {
+    Write,
+    EndSnapshot(io::Result<Option<Written>>),
+    Stop,
+}
+
+impl Writer {
+    /// A writer that goes on where the store was found.
+    pub(super) fn new(
+        folder: Folder,
+        disk: Arc<Disk>,
+        limits: Limits,
+        recovered: Recovered,
+    ) -> (Self, Arc<Shared>, watch::Receiver<Progress>) {
+        let Recovered { state, log, base, snapshot_bytes, acknowledged } = recovered;
+        let shared = Arc::new(Shared::new(state, log.next()));
+        let durable = shared.durable();
+        let (progress, progress_seen) = watch::channel(Progress { durable, trouble: None });
+        let base_bytes = snapshot_bytes.max(limits.log_bytes_min);
+        let due_at = if base == log.generation() { base_bytes } else { 0 };
+        let writer = Self {
+            shared: Arc::clone(&shared),
+            progress,
+            folder: Arc::new(folder),
+            disk,
+            limits,
+            acknowledged,
+            group: Group::new(log.next()),
+            log,
+            base,
+            base_bytes,
+            due_at,
+            snapshot: None,
+        };
+        (writer, shared, progress_seen)
+    }
+
+    /// Works until the store is closed and everything pending is written, or can't be.
+    pub(super) fn run(mut self) {
+        loop {
+            self.start_snapshot_if_due();
+            match self.next_work() {
+                Work::Write => self.write(),
+                Work::EndSnapshot(ended) => self.end_snapshot(ended),
+                Work::Stop => break,
+            }
+        }
+        self.give_up_snapshot();
+        if let Err(error) = self.acknowledged.sync() {
+            tracing::warn!(%error, "the length of the log could not be noted durably");
+        }
+    }
+
+    fn next_work(&mut self) -> Work {
+        let mut core = self.shared.core();
+        loop {
+            // Before writing, which under load there is always something to do for.
+            let durable = self.shared.durable();
+            if let Some(ended) = core.snapshot.take_if(|ended| match ended {
+                Ok(Some(written)) => written.position <= durable,
+                Ok(None) | Err(_) => true,
+            }) {
+                return Work::EndSnapshot(ended);
+            }
+            if !core.journal.is_empty() {
+                self.group.reset(core.journal.next(), BUFFER_BYTES_MAX);
+                mem::swap(&mut self.group, &mut core.journal);
+                return Work::Write;
+            }
+            if core.stopping {
+                return Work::Stop;
+            }
+            core = self.shared.sleep(core);
+        }
+    }
+
+    fn write(&mut self) {
+        match self.log.append(&self.disk, &mut self.group) {
+            Ok(()) => self.acknowledge(),
+            Err(trouble) => self.overcome(trouble),
+        }
+    }
+
+    /// The log is durable as far as it goes: says so.
+    fn acknowledge(&mut self) {
+        if let Err(error) = self.acknowledged.write(self.log.acknowledged()) {
+            // What is told to callers is still true; only damage is recognised a little later.
+            tracing::warn!(%error, "the length of the log could not be noted");
+        }
+        let durable = self.log.next() - 1;
+        self.shared.set_durable(durable);
+        self.progress.send_replace(Progress { durable, trouble: None });
+    }
+
+    /// Refuses changes and tries again until the disk takes what is pending, or the store closes.
+    fn overcome(&mut self, mut trouble: Trouble) {
+        tracing::error!(error = %trouble, "nothing can be stored; trying again until it can");
+        loop {
+            self.refuse(&trouble);
+            if !self.pause() {
+                return;
+            }
+            let overcome = match trouble {
+                Trouble::Write(_) => self.log.append(&self.disk, &mut self.group),
+                Trouble::Sync(_) => self.renew().map_err(Trouble::Sync),
+            };
+            match overcome {
+                Ok(()) => break,
+                Err(again) => trouble = again,
+            }
+        }
+        self.acknowledge();
+        let mut core = self.shared.core();
+        if !core.stopping {
+            core.refusal = None;
+        }
+        tracing::info!("everything pending is stored again");
+    }
+
+    fn refuse(&self, trouble: &Trouble) {
+        let text: Arc<str> = trouble.to_string().into();
+        let mut core = self.shared.core();
+        if !core.stopping {
+            core.refusal = Some(Arc::clone(&text));
+        }
+        drop(core);
+        self.progress.send_modify(|progress| progress.trouble = Some(text));
+    }
+
+    /// Waits before the next try; `false` if there is to be none.
+    fn pause(&self) -> bool {
+        let core = self.shared.core();
+        if core.stopping {
+            return false;
+        }
+        !self.shared.sleep_at_most(core, self.limits.retry_after).stopping
+    }
+
+    /// Leaves a log that can't be trusted behind: a snapshot of everything and an empty log after
+    /// it. Nothing changes meanwhile, so the snapshot needs nothing of the log.
+    fn renew(&mut self) -> io::Result<()> {
+        self.give_up_snapshot();
+        let first = self.shared.core().journal.next();
+        let log = snapshot::Log { generation: self.log.generation() + 1, first };
+        let written = snapshot::write(&self.shared, &self.folder, &self.disk, log)?;
+        let written = written.ok_or_else(|| io::Error::other("the store is being closed"))?;
+        self.folder.finish_file(Kind::Snapshot, log.generation)?;
+        self.log = LogFile::create(&self.folder, log.generation, first)?;
+        self.shared.core().journal.reset(first, BUFFER_BYTES_MAX);
+        self.acknowledged.write(self.log.acknowledged())?;
+        self.acknowledged.sync()?;
+        self.adopt(written);
+        Ok(())
+    }
+
+    /// Begins a new log if this one has grown long, and a snapshot to go with it.
+    fn start_snapshot_if_due(&mut self) {
+        if self.snapshot.is_some() || self.log.len() < self.due_at {
+            return;
+        }
+        if let Err(error) = self.begin_log().and_then(|()| self.start_snapshot()) {
+            tracing::warn!(%error, "the log grows on: it could not be compacted");
+            self.postpone_snapshot();
+        }
+    }
+
+    /// A snapshot that failed before is tried again without yet another log.
+    fn begin_log(&mut self) -> io::Result<()> {
+        if self.log.generation() > self.base {
+            return Ok(());
+        }
+        self.log = LogFile::create(&self.folder, self.log.generation() + 1, self.log.next())?;
+        self.acknowledged.write(self.log.acknowledged())?;
+        self.acknowledged.sync()
+    }
+
+    fn start_snapshot(&mut self) -> io::Result<()> {
+        let (generation, first) = (self.log.generation(), self.log.first());
+        let log = snapshot::Log { generation, first };
+        let (shared, folder) = (Arc::clone(&self.shared), Arc::clone(&self.folder));
+        let disk = Arc::clone(&self.disk);
+        let thread = Builder::new().name("stated-snapshot".to_owned()).spawn(move || {
+            let ended = snapshot::write(&shared, &folder, &disk, log);
+            let mut core = shared.core();
+            core.snapshot = Some(ended);
+            shared.wake_writer(core);
+        })?;
+        self.snapshot = Some(thread);
+        Ok(())
+    }
+
+    fn end_snapshot(&mut self, ended: io::Result<Option<Written>>) {
+        self.join_snapshot();
+        let named = ended.and_then(|written| {
+            if let Some(written) = &written {
+                self.folder.finish_file(Kind::Snapshot, written.generation)?;
+            }
+            Ok(written)
+        });
+        match named {
+            Ok(Some(written)) => self.adopt(written),
+            Ok(None) => self.postpone_snapshot(),
+            Err(error) => {
+                tracing::warn!(%error, "the log grows on: the snapshot could not be written");
+                self.postpone_snapshot();
+            }
+        }
+    }
+
+    /// The snapshot counts now, and nothing before it.
+    fn adopt(&mut self, written: Written) {
+        self.base = written.generation;
+        self.base_bytes = written.bytes.max(self.limits.log_bytes_min);
+        self.due_at = self.base_bytes;
+        if let Err(error) = self.folder.remove_leftovers(self.base) {
+            tracing::warn!(%error, "files that are not needed any more stay until the next start");
+        }
+    }
+
+    fn postpone_snapshot(&mut self) {
+        self.due_at = self.log.len() + self.base_bytes / 4;
+    }
+
+    fn give_up_snapshot(&mut self) {
+        self.shared.core().snapshot_unwanted = true;
+        self.join_snapshot();
+        let mut core = self.shared.core();
+        core.snapshot = None;
+        core.snapshot_unwanted = false;
+    }
+
+    /// Waits until the snapshot's thread has let go of the folder.
+    fn join_snapshot(&mut self) {
+        if self.snapshot.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the snapshot panicked");
+        }
+    }
+}
