@@ -1,6 +1,7 @@
 //! The file: walks its tables along the table of keys, so that every mistake is found and each one
 //! has its line.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::Spanned;
@@ -30,15 +31,26 @@ pub(super) fn read_text(path: &Path, text: &str, draft: &mut Draft) {
     let keys = keys::keys();
     let listen_keys = keys::listen();
     let mut reader = Reader { path, text, keys: &keys, listen_keys: &listen_keys, draft };
-    for error in &errors {
-        let place = reader.place(error.span().map_or(0, |span| span.start));
-        let problem = Problem::Syntax(error.message().to_owned());
-        reader.draft.mistakes.push(Mistake { place, key: None, problem });
+    reader.read_table("", root.get_ref());
+    if !errors.is_empty() {
+        let broken = reader.broken_lines(&errors);
+        draft.mistakes.retain(|mistake| !follows_from(mistake, &broken));
+        draft.mistakes.extend(broken);
     }
-    // What follows from a syntax error is not worth a message of its own.
-    if errors.is_empty() {
-        reader.read_table("", root.get_ref());
-    }
+}
+
+/// Whether a mistake was only made because the parser had to guess: on a line that isn't TOML, or
+/// anywhere after a table's header that isn't, since then it is unknown which table a key is in.
+fn follows_from(mistake: &Mistake, broken: &[Mistake]) -> bool {
+    broken.iter().any(|broken| {
+        let (Place::Line { line, .. }, Place::Line { line: broken_line, .. }) =
+            (&mistake.place, &broken.place)
+        else {
+            return false;
+        };
+        let header = matches!(broken.problem, Problem::Syntax { in_header: true, .. });
+        line == broken_line || (header && line > broken_line)
+    })
 }
 
 struct Reader<'a> {
@@ -99,6 +111,41 @@ impl Reader<'_> {
                 None => self.blame_unknown(&listen_path(index, name.get_ref()), name),
             }
         }
+    }
+
+    /// The syntax errors, of each line the first: the others are the parser's way back.
+    fn broken_lines(&self, errors: &[toml::de::Error]) -> Vec<Mistake> {
+        let mut broken = BTreeMap::new();
+        for error in errors {
+            let offset = error.span().map_or(0, |span| span.start);
+            let place = self.place(offset);
+            let Place::Line { line, .. } = place else { continue };
+            let problem = Problem::Syntax {
+                message: self.syntax_message(error),
+                in_header: self.line_of(offset).trim_start().starts_with('['),
+            };
+            broken.entry(line).or_insert(Mistake { place, key: None, problem });
+        }
+        broken.into_values().collect()
+    }
+
+    /// What the parser says; more where it says too little. Values are never repeated.
+    fn syntax_message(&self, error: &toml::de::Error) -> String {
+        let found = error.span().and_then(|span| self.text.get(span)).unwrap_or("");
+        match error.message() {
+            "duplicate key" => format!("duplicate key {found}"),
+            message if message.starts_with("invalid float") && found.starts_with("inf") => {
+                "string values must be quoted".to_owned()
+            }
+            message => message.to_owned(),
+        }
+    }
+
+    fn line_of(&self, offset: usize) -> &str {
+        let (before, after) = self.text.split_at_checked(offset).unwrap_or((self.text, ""));
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let end = after.find('\n').map_or(self.text.len(), |newline| offset + newline);
+        self.text.get(start..end).unwrap_or("")
     }
 
     fn is_table(&self, path: &str) -> bool {

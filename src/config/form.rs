@@ -201,9 +201,10 @@ fn bytes(text: &str) -> Result<usize, String> {
     let unit = unit.trim_start();
     let (_, factor) = match unit {
         "" => ("", 1),
-        _ => *UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(|| {
-            format!("units are {}", either(&UNITS.map(|(name, _)| name.to_owned())))
-        })?,
+        _ => *UNITS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+            .ok_or_else(|| "the units are B, KB, MB, GB, KiB, MiB and GiB".to_owned())?,
     };
     number.checked_mul(factor).ok_or_else(|| "more than can be counted".to_owned())
 }

@@ -47,7 +47,12 @@ pub enum Problem {
     /// The file can't be read.
     Unreadable(String),
     /// The file is not TOML.
-    Syntax(String),
+    Syntax {
+        /// What the parser says.
+        message: String,
+        /// Whether it concerns the line of a table's header.
+        in_header: bool,
+    },
     /// No such key.
     UnknownKey {
         /// What was probably meant.
@@ -107,7 +112,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(cause) => write!(f, "can't be read: {cause}"),
-            Self::Syntax(message) => write!(f, "not TOML: {message}"),
+            Self::Syntax { message, in_header: _ } => write!(f, "not TOML: {message}"),
             Self::UnknownKey { nearest, allowed } => {
                 f.write_str("unknown key; ")?;
                 if let Some(nearest) = nearest {

@@ -2,12 +2,15 @@
 
 mod address;
 mod checks;
+mod doubts;
 mod draft;
 mod environment;
 mod file;
 mod form;
 mod keys;
 pub mod mistake;
+#[cfg(test)]
+mod reference;
 mod store_url;
 mod value;
 
@@ -77,6 +80,13 @@ pub struct Config {
     pub rollover: Rollover,
     /// `[log]`
     pub log: Log,
+}
+
+impl Config {
+    /// What is allowed and yet probably not meant, a sentence each: worth a warning at the start.
+    pub fn doubts(&self) -> Vec<String> {
+        doubts::of(self)
+    }
 }
 
 impl Default for Config {
@@ -249,6 +259,14 @@ pub struct Rollover {
     pub stamp: bool,
     /// IANA name of the time zone in which days are dated.
     pub time_zone: String,
+}
+
+impl Rollover {
+    /// The time zone itself: the system's idea of it, which may be newer, else the one built in.
+    /// `None` for a name that was never checked.
+    pub fn zone(&self) -> Option<jiff::tz::TimeZone> {
+        checks::find_time_zone(&self.time_zone)
+    }
 }
 
 /// `[log]`

@@ -197,3 +197,101 @@ fn database(text: &str) -> Result<String, String> {
         _ => Err("the database is not a number".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::IntoConnectionInfo as _;
+
+    use super::*;
+
+    fn secrets(url: StoreUrl) -> Vec<String> {
+        let urls = match url {
+            StoreUrl::Memory | StoreUrl::Embedded(_) => Vec::new(),
+            StoreUrl::Redis(url) => vec![url],
+            StoreUrl::RedisCluster(nodes) => nodes,
+            StoreUrl::RedisSentinel { mut sentinels, master: _, node } => {
+                sentinels.push(node);
+                sentinels
+            }
+        };
+        urls.iter().map(|url| url.expose().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_redis_url_becomes_urls_that_the_client_takes() {
+        for (text, expected, shown) in [
+            ("redis://h", vec!["redis://h:6379"], "redis://h:6379"),
+            ("redis://h/", vec!["redis://h:6379"], "redis://h:6379"),
+            ("redis://[::1]:1/2", vec!["redis://[::1]:1/2"], "redis://[::1]:1/2"),
+            ("redis://:p@h:1/2", vec!["redis://:p@h:1/2"], "redis://h:1/2"),
+            ("redis://u:p@ss@h:1", vec!["redis://u:p%40ss@h:1"], "redis://h:1"),
+            (
+                "redis+cluster://u:p@a:1,b",
+                vec!["redis://u:p@a:1", "redis://u:p@b:6379"],
+                "redis+cluster://a:1,b:6379",
+            ),
+            (
+                "redis+sentinel://u:p@a:1,b/main/3",
+                vec!["redis://a:1", "redis://b:26379", "redis://u:p@127.0.0.1:6379/3"],
+                "redis+sentinel://a:1,b:26379/main/3",
+            ),
+            (
+                "redis+sentinel://a:1/main",
+                vec!["redis://a:1", "redis://127.0.0.1:6379"],
+                "redis+sentinel://a:1/main",
+            ),
+        ] {
+            let url = parse(text).unwrap();
+            assert_eq!(url.to_string(), shown);
+            let urls = secrets(url);
+            assert_eq!(urls, expected);
+            for url in urls {
+                url.as_str().into_connection_info().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn stores_without_a_server_are_named_in_a_word() {
+        assert_eq!(parse("memory:").unwrap(), StoreUrl::Memory);
+        for folder in ["./stated-data", "/var/lib/stated", "with blank", "데이터"] {
+            let url = format!("embedded:{folder}");
+            assert_eq!(parse(&url).unwrap(), StoreUrl::Embedded(PathBuf::from(folder)));
+            assert_eq!(parse(&url).unwrap().to_string(), url);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_said() {
+        for (text, expected) in [
+            ("", "it begins with no known scheme"),
+            ("memory", "did you mean memory:?"),
+            ("redis//h", "did you mean redis:?"),
+            ("./stated-data", "it begins with no known scheme"),
+            ("memory://", "nothing may follow memory:"),
+            ("embedded:", "the folder is missing"),
+            (
+                "embedded:///var",
+                "the folder follows the colon at once, as in embedded:./stated-data",
+            ),
+            ("redis:h", "// is missing after the scheme"),
+            ("redis://", "the host is missing"),
+            ("redis:// h", "a URL has no blanks"),
+            ("redis://a:1,b:2", "several hosts are a redis+cluster: or a redis+sentinel:"),
+            ("redis://h:x", "the port is not a number from 1 to 65535"),
+            ("redis://h/x", "the database is not a number"),
+            ("redis://h?protocol=3", "nothing may follow a ? or #"),
+            ("redis://p@h", "a password without a user is written :PASSWORD@"),
+            ("redis://u:p/q@h", "/, ? and # of a user or password are written %2F, %3F and %23"),
+            ("rediss://h", "this build of the daemon has no TLS"),
+            ("redis+cluster://a,,b", "the host is missing"),
+            ("redis+cluster://a/1", "a cluster has no numbered databases"),
+            ("redis+sentinel://a:1", "the master's name is missing after the hosts"),
+            ("redis+sentinel://a:1/main/x", "the database is not a number"),
+            ("redis+clutser://a", "no such scheme; did you mean redis+cluster:?"),
+            ("postgres://a", "no such scheme"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), expected, "{text}");
+        }
+    }
+}

@@ -84,14 +84,424 @@ fn with_nothing_given_every_field_has_its_documented_default() {
 }
 
 #[test]
-fn the_example_file_holds_exactly_the_defaults() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/stated.toml");
-    match check_file(&example) {
-        Ok(config) => assert_eq!(config, Config::default()),
-        Err(errors) => panic!("{errors}"),
+fn a_file_overrides_defaults_and_leaves_the_rest() {
+    let text = r#"
+        [[listen]]
+        framing = "crlf"
+        [[listen]]
+        address = "[::1]:0"
+        [limits]
+        max_frame_bytes = "64 KiB"
+        request_timeout = "1m 30s"
+        max_in_flight = 0x10
+        [gateways]
+        room = { pool_size = 3, retry_for = "0s" }
+        [rollover]
+        keep_online = false
+    "#;
+    let listen = vec![
+        Listen { address: "127.0.0.1:8099".to_owned(), framing: Framing::Crlf },
+        Listen { address: "[::1]:0".to_owned(), framing: Framing::Length4 },
+    ];
+    let mut expected = Config { listen, ..Config::default() };
+    expected.limits.max_frame_bytes = 65_536;
+    expected.limits.request_timeout = Duration::from_secs(90);
+    expected.limits.max_in_flight = 16;
+    expected.gateways.room.pool_size = 3;
+    expected.gateways.room_retry_for = Duration::ZERO;
+    expected.rollover.keep_online = false;
+    assert_eq!(load_texts(Some(text), &[]).unwrap(), expected);
+}
+
+#[test]
+fn every_mistake_of_a_file_is_told_at_once_each_with_its_place() {
+    let text = r#"colour = "red"
+[limits]
+max_frame_byte = 1
+max_in_flight = 0
+request_timeout = 8
+
+[gateways.room]
+pool_size = "ten"
+[gateways.signaling]
+retry_for = "60s"
+[[listen]]
+adress = "127.0.0.1:1"
+framing = "lenght4"
+"#;
+    check(
+        text,
+        &[
+            "stated.toml:1:1: colour: unknown key; at the top there are listen, limits, store, \
+             gateways, signaling, rollover, log",
+            "stated.toml:3:1: limits.max_frame_byte: unknown key; did you mean max_frame_bytes? \
+             [limits] has max_frame_bytes, max_in_flight, max_connections, \
+             max_unread_reply_bytes, request_timeout, shutdown_grace",
+            "stated.toml:4:17: limits.max_in_flight: found 0, expected a whole number from 1 to \
+             65536",
+            "stated.toml:5:19: limits.request_timeout: found 8 (a number without a unit), \
+             expected a duration as in \"500ms\", \"10s\" or \"1h 30m\", from 1ms to 1h",
+            "stated.toml:8:13: gateways.room.pool_size: found \"ten\", expected a whole number \
+             from 1 to 1000",
+            "stated.toml:10:1: gateways.signaling.retry_for: unknown key; did you mean \
+             gateways.room.retry_for? [gateways.signaling] has address, framing, pool_size, \
+             connect_timeout, reply_timeout, max_frame_bytes",
+            "stated.toml:12:1: listen[0].adress: unknown key; did you mean address? [[listen]] \
+             has address, framing",
+            "stated.toml:13:11: listen[0].framing: found \"lenght4\", expected \"length4\", \
+             \"length2\", \"length1\", \"crlf\" or \"lf\"; did you mean \"length4\"?",
+        ],
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_shown_with_what_is_allowed() {
+    let count = "expected a whole number from 1 to 1000";
+    for (value, found) in [
+        ("0", "0"),
+        ("1001", "1001"),
+        ("-1", "-1"),
+        ("1.5", "1.5"),
+        ("true", "true"),
+        ("99999999999999999999", "99999999999999999999"),
+        ("\"10\"", "\"10\""),
+        ("[1]", "an array"),
+        ("{ a = 1 }", "a table"),
+        ("2026-11-20", "2026-11-20"),
+    ] {
+        check(
+            &format!("gateways.auth.pool_size = {value}"),
+            &[&format!("stated.toml:1:27: gateways.auth.pool_size: found {found}, {count}")],
+        );
+    }
+    let flag = "stated.toml:1:18: rollover.stamp: found \"yes\", expected true or false";
+    check("rollover.stamp = \"yes\"", &[flag]);
+}
+
+#[test]
+fn a_duration_has_a_unit_and_a_range() {
+    for (value, millis) in
+        [("500ms", 500), ("10s", 10_000), ("10m", 600_000), ("1h", 3_600_000), ("1.5 s", 1_500)]
+    {
+        let config = load_texts(Some(&format!("limits.request_timeout = \"{value}\"")), &[]);
+        assert_eq!(config.unwrap().limits.request_timeout, Duration::from_millis(millis));
+    }
+    for (value, found) in [
+        ("10", "10 (a number without a unit)"),
+        ("\"10\"", "\"10\" (a number without a unit)"),
+        ("\"\"", "\"\""),
+        ("\"0s\"", "\"0s\""),
+        ("\"-1s\"", "\"-1s\""),
+        ("\"61m\"", "\"61m\""),
+        ("\"ten seconds\"", "\"ten seconds\""),
+        ("\"1 year\"", "\"1 year\""),
+        ("\"9999999999999999999h\"", "\"9999999999999999999h\""),
+        ("true", "true"),
+    ] {
+        let expected = format!(
+            "stated.toml:1:26: limits.request_timeout: found {found}, expected a duration as in \
+             \"500ms\", \"10s\" or \"1h 30m\", from 1ms to 1h"
+        );
+        check(&format!("limits.request_timeout = {value}"), &[&expected]);
+    }
+    check("limits.shutdown_grace = \"0s\"", &[]);
+}
+
+#[test]
+fn a_size_is_bytes_or_has_a_unit() {
+    for (value, bytes) in [
+        ("1", 1),
+        ("\"512\"", 512),
+        ("\"512 B\"", 512),
+        ("\"64KiB\"", 65_536),
+        ("\"1 MiB\"", 1_048_576),
+        ("\"10 MB\"", 10_000_000),
+        ("\"10 mb\"", 10_000_000),
+        ("1_000", 1_000),
+    ] {
+        let config = load_texts(Some(&format!("limits.max_frame_bytes = {value}")), &[]);
+        assert_eq!(config.unwrap().limits.max_frame_bytes, bytes);
+    }
+    for (value, found) in [
+        ("0", "0"),
+        ("-1", "-1"),
+        ("\"1 GiB\"", "\"1 GiB\""),
+        ("\"1.5 MiB\"", "\"1.5 MiB\" (the units are B, KB, MB, GB, KiB, MiB and GiB)"),
+        ("\"1 megabyte\"", "\"1 megabyte\" (the units are B, KB, MB, GB, KiB, MiB and GiB)"),
+        ("\"MiB\"", "\"MiB\" (no whole number)"),
+        ("\"99999999999 GiB\"", "\"99999999999 GiB\" (more than can be counted)"),
+    ] {
+        let expected = format!(
+            "stated.toml:1:26: limits.max_frame_bytes: found {found}, expected bytes as a whole \
+             number or as in \"64 KiB\" or \"1 MiB\", from 1 B to 256 MiB"
+        );
+        check(&format!("limits.max_frame_bytes = {value}"), &[&expected]);
     }
 }
 
-fn check_file(path: &Path) -> Result<Config, Errors> {
-    super::check(path)
+#[test]
+fn what_is_in_the_wrong_table_is_pointed_to_the_right_one() {
+    check(
+        "[store]\nfield_style = \"plain\"\n[gateway.room]\npool_size = 1\n",
+        &[
+            "stated.toml:2:1: store.field_style: unknown key; did you mean \
+             store.redis.field_style? [store] has url, redis",
+            "stated.toml:3:2: gateway: unknown key; did you mean gateways? at the top there are \
+             listen, limits, store, gateways, signaling, rollover, log",
+        ],
+    );
+    check(
+        "limits = 5\nstore = \"memory:\"\n[gateways]\nroom = []\n",
+        &[
+            "stated.toml:1:10: limits: found 5, expected a table: [limits]",
+            "stated.toml:2:9: store: found \"memory:\", expected a table: [store]",
+            "stated.toml:4:8: gateways.room: found an array, expected a table: [gateways.room]",
+        ],
+    );
+}
+
+#[test]
+fn listeners_are_tables_with_an_address_of_their_own() {
+    let expected = "expected one table or more: [[listen]]";
+    check("listen = []", &[&format!("stated.toml:1:10: listen: found an empty array, {expected}")]);
+    check(
+        "[listen]\naddress = \"h:1\"",
+        &[&format!("stated.toml:1:1: listen: found a table, {expected}")],
+    );
+    check("listen = [5]", &["stated.toml:1:11: listen[0]: found 5, expected a table: [[listen]]"]);
+    let twice = "[[listen]]\n[[listen]]\naddress = \"h:1\"\n[[listen]]\nframing = \"lf\"\n";
+    check(
+        twice,
+        &[
+            "stated.toml:4:1: listen[2].address: found \"127.0.0.1:8099\" (the address of listen[0]), \
+         expected an address of its own for each listener",
+        ],
+    );
+    check("[[listen]]\naddress = \"h:0\"\n[[listen]]\naddress = \"h:0\"\n", &[]);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_line_by_line_with_the_mistakes_that_are_certain() {
+    check(
+        "[limits]\nmax_in_flight =\nmax_frame_byt = 5\n[log]\nlevel = info\nlevel = \"warn\"\n",
+        &[
+            "stated.toml:2:16: not TOML: string values must be quoted, expected literal string",
+            "stated.toml:3:1: limits.max_frame_byt: unknown key; did you mean max_frame_bytes? \
+             [limits] has max_frame_bytes, max_in_flight, max_connections, \
+             max_unread_reply_bytes, request_timeout, shutdown_grace",
+            "stated.toml:5:9: not TOML: string values must be quoted",
+            "stated.toml:6:1: not TOML: duplicate key level",
+        ],
+    );
+    check(
+        "[limits\nmax_in_flight = 5\n",
+        &["stated.toml:1:8: not TOML: unclosed table, expected `]`"],
+    );
+}
+
+#[test]
+fn texts_with_a_grammar_of_their_own_are_checked() {
+    for (line, expected) in [
+        (
+            "rollover.time_zone = \"Asia/Soul\"",
+            "1:22: rollover.time_zone: found \"Asia/Soul\" (no such time zone; did you mean \"Asia/Seoul\"?), expected the IANA name of a time zone",
+        ),
+        (
+            "rollover.time_zone = \"\"",
+            "1:22: rollover.time_zone: found \"\" (no such time zone), expected the IANA name of a time zone",
+        ),
+        (
+            "gateways.auth.address = \"localhost\"",
+            "1:25: gateways.auth.address: found \"localhost\" (the port is missing), expected HOST:PORT",
+        ),
+        (
+            "gateways.auth.address = \"localhost:0\"",
+            "1:25: gateways.auth.address: found \"localhost:0\" (the port is not a number from 1 to 65535), expected HOST:PORT",
+        ),
+        (
+            "gateways.auth.address = 8019",
+            "1:25: gateways.auth.address: found 8019, expected HOST:PORT",
+        ),
+    ] {
+        check(line, &[&format!("stated.toml:{expected}")]);
+    }
+    for good in ["debug", "WARN", "off", "info,stated::store=trace", "stated[{user=u1}]=debug"] {
+        check(&format!("log.level = \"{good}\""), &[]);
+    }
+    for (bad, why) in [
+        ("inof", "no such level; did you mean \"info\"?"),
+        ("stated", "no such level; a module's is written MODULE=LEVEL"),
+        ("info,", "no such level; a module's is written MODULE=LEVEL"),
+        ("", "no such level; a module's is written MODULE=LEVEL"),
+        (
+            "stated=loud",
+            "error parsing level filter: expected one of \"off\", \"error\", \"warn\", \
+             \"info\", \"debug\", \"trace\", or a number 0-5",
+        ),
+    ] {
+        let expected = format!(
+            "stated.toml:1:13: log.level: found \"{bad}\" ({why}), expected \"off\", \"error\", \
+             \"warn\", \"info\", \"debug\", \"trace\" or a filter as in \"info,stated::store=debug\""
+        );
+        check(&format!("log.level = \"{bad}\""), &[&expected]);
+    }
+}
+
+#[test]
+fn variables_override_the_file() {
+    let file = "[store]\nurl = \"memory:\"\n[[listen]]\nframing = \"lf\"\n";
+    let variables = [
+        ("STATED_STORE__URL", "embedded:/var/lib/stated"),
+        ("STATED_LIMITS__MAX_FRAME_BYTES", "2 MiB"),
+        ("STATED_GATEWAYS__ROOM__MAX_QUEUE", "5"),
+        ("STATED_ROLLOVER__STAMP", "true"),
+        ("STATED_LISTEN__1__FRAMING", "crlf"),
+        ("STATED_LISTEN__1__ADDRESS", "localhost:1"),
+        ("STATED_LISTEN__0__ADDRESS", "localhost:2"),
+    ];
+    let mut expected = Config::default();
+    expected.store.url = StoreUrl::Embedded(PathBuf::from("/var/lib/stated"));
+    expected.limits.max_frame_bytes = 2 << 20;
+    expected.gateways.room_queue_max = 5;
+    expected.rollover.stamp = true;
+    expected.listen = vec![
+        Listen { address: "localhost:2".to_owned(), framing: Framing::Lf },
+        Listen { address: "localhost:1".to_owned(), framing: Framing::Crlf },
+    ];
+    assert_eq!(load_texts(Some(file), &variables).unwrap(), expected);
+}
+
+#[test]
+fn a_mistake_in_a_variable_names_the_variable() {
+    check_variables(
+        &[
+            ("STATED_LIMITS__MAX_IN_FLIGHT", "many"),
+            ("STATED_LIMITS__REQUEST_TIMEOUT", "8"),
+            ("STATED_STORE__ULR", "memory:"),
+            ("STATED_STORE_URL", "memory:"),
+            ("STATED_LISTEN__5__ADDRESS", "localhost:1"),
+            ("STATED_LISTEN__0__FRAMING", "length3"),
+        ],
+        &[
+            "STATED_LIMITS__MAX_IN_FLIGHT: limits.max_in_flight: found \"many\", expected a whole \
+             number from 1 to 65536",
+            "STATED_LIMITS__REQUEST_TIMEOUT: limits.request_timeout: found 8 (a number without a \
+             unit), expected a duration as in \"500ms\", \"10s\" or \"1h 30m\", from 1ms to 1h",
+            "STATED_LISTEN__0__FRAMING: listen[0].framing: found \"length3\", expected \
+             \"length4\", \"length2\", \"length1\", \"crlf\" or \"lf\"; did you mean \"length4\"?",
+            "STATED_LISTEN__5__ADDRESS: listen[5].address: found listener 5 (they are counted \
+             from 0), expected at most 1, which is the next one",
+            "STATED_STORE_URL: unknown key; did you mean STATED_STORE__URL? a key's variable is \
+             STATED_ and the key, with __ for each dot",
+            "STATED_STORE__ULR: unknown key; did you mean STATED_STORE__URL? a key's variable is \
+             STATED_ and the key, with __ for each dot",
+        ],
+    );
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    check_variables(
+        &[
+            ("STATED_CONFIG", "stated.toml"),
+            ("STATED_PORT", "tcp://10.0.0.1:8099"),
+            ("STATED_PORT_8099_TCP_ADDR", "10.0.0.1"),
+            ("STATED_SERVICE_HOST", "10.0.0.1"),
+            ("RUST_LOG", "debug"),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn flags_override_variables_and_name_themselves_in_mistakes() {
+    let variable = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+    let mut sources = Sources {
+        environment: vec![
+            variable("STATED_STORE__URL", "memory:"),
+            variable("STATED_LISTEN__0__FRAMING", "crlf"),
+            variable("STATED_LISTEN__1__ADDRESS", "localhost:1"),
+        ],
+        listen: Some("localhost:1".to_owned()),
+        store: Some("embedded:there".to_owned()),
+        ..Sources::default()
+    };
+    let config = load(&sources).unwrap();
+    let only = Listen { address: "localhost:1".to_owned(), framing: Framing::Crlf };
+    assert_eq!(config.listen, [only]);
+    assert_eq!(config.store.url, StoreUrl::Embedded(PathBuf::from("there")));
+
+    sources.listen = Some("8099".to_owned());
+    sources.store = Some("reddis://:secret@h".to_owned());
+    assert_eq!(
+        said(load(&sources)),
+        [
+            "--listen: listen[0].address: found 8099, expected HOST:PORT".to_owned(),
+            format!(
+                "--store: store.url: found \"reddis:…\" (no such scheme; did you mean redis:?), \
+                 expected {}",
+                store_url::EXPECTED
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_one_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.toml");
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, b"\xff\xfe").unwrap();
+    for (path, expected) in [
+        (&missing, "can't be read: No such file or directory (os error 2)"),
+        (&binary, "can't be read: it is not UTF-8"),
+    ] {
+        assert_eq!(said(super::check(path)), [format!("{}: {expected}", path.display())]);
+    }
+}
+
+#[test]
+fn no_password_is_ever_printed() {
+    let urls = [
+        "redis://user:hunter2@host:6379/0",
+        "redis://:hunter2@host:port",
+        "redis://user:hunter2",
+        "redis://hunter2@host",
+        "redis://user:hunter2/x@host",
+        "redis://user:a#hunter2@host",
+        "redis://user: hunter2@host",
+        "redis//user:hunter2@host",
+        "user:hunter2@host:6379",
+        "hunter2",
+        "http://user:hunter2@host",
+        "rediss://user:hunter2@host",
+        "redis+cluster://user:hunter2@a:1,b:2",
+        "redis+cluster://user:hunter2@a:1,b:2/3",
+        "redis+sentinel://user:hunter2@a:1,b:2/main",
+        "redis+sentinel://user:hunter2@a:1,b:2",
+    ];
+    for url in urls {
+        for line in [
+            format!("store.url = \"{url}\""),
+            format!("store.url = \"{url}"),
+            format!("store.url = {url}"),
+            format!("store.url = \"memory:\" {url}"),
+        ] {
+            match load_texts(Some(&line), &[]) {
+                Ok(config) => {
+                    assert!(!format!("{config:?} {}", config.store.url).contains("hunter2"));
+                }
+                Err(errors) => {
+                    assert!(!format!("{errors}").contains("hunter2"), "{errors}");
+                    assert!(!format!("{errors:?}").contains("hunter2"), "{errors:?}");
+                }
+            }
+        }
+    }
+    // Even a URL under the wrong key.
+    check(
+        "gateways.room.address = \"redis://user:hunter2@host:6379\"",
+        &["stated.toml:1:25: gateways.room.address: found \"redis://***@host:6379\" (an address \
+           has no scheme), expected HOST:PORT"],
+    );
 }

@@ -1,0 +1,135 @@
+//! Values that are each allowed but don't go together.
+
+use std::time::Duration;
+
+use super::{Config, Gateway, StoreUrl, StudyTimeReply};
+
+/// After this time the fleet's clients give up and drop the connection.
+const CLIENTS_GIVE_UP: Duration = Duration::from_secs(10);
+
+/// A sentence for each doubt.
+pub(super) fn of(config: &Config) -> Vec<String> {
+    let gateways = &config.gateways;
+    let mut doubts = Vec::new();
+    doubts.extend(request_timeout(config));
+    // Only these two are asked while a request waits.
+    doubts.extend(reply_timeout(config, "signaling", &gateways.signaling));
+    if config.signaling.study_time_reply == StudyTimeReply::WithOwner {
+        doubts.extend(reply_timeout(config, "room", &gateways.room));
+    }
+    doubts.extend(command_timeout(config));
+    let all =
+        [("room", &gateways.room), ("signaling", &gateways.signaling), ("auth", &gateways.auth)];
+    for (name, gateway) in all {
+        doubts.extend(connect_timeout(name, gateway));
+        doubts.extend(frame_bytes(name, gateway));
+    }
+    doubts
+}
+
+fn request_timeout(config: &Config) -> Option<String> {
+    let limit = config.limits.request_timeout;
+    (limit >= CLIENTS_GIVE_UP).then(|| {
+        format!("limits.request_timeout is {limit:?}: the fleet's clients give up after 10s")
+    })
+}
+
+fn reply_timeout(config: &Config, name: &str, gateway: &Gateway) -> Option<String> {
+    let (inner, outer) = (gateway.reply_timeout, config.limits.request_timeout);
+    (inner >= outer).then(|| {
+        format!(
+            "gateways.{name}.reply_timeout is {inner:?}, not below limits.request_timeout, \
+             {outer:?}, which ends the request first"
+        )
+    })
+}
+
+fn command_timeout(config: &Config) -> Option<String> {
+    let on_redis = match &config.store.url {
+        StoreUrl::Memory | StoreUrl::Embedded(_) => false,
+        StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => true,
+    };
+    let (inner, outer) = (config.store.redis.command_timeout, config.limits.request_timeout);
+    (on_redis && inner >= outer).then(|| {
+        format!(
+            "store.redis.command_timeout is {inner:?}, not below limits.request_timeout, \
+             {outer:?}, which ends the request first"
+        )
+    })
+}
+
+fn connect_timeout(name: &str, gateway: &Gateway) -> Option<String> {
+    let (inner, outer) = (gateway.connect_timeout, gateway.reply_timeout);
+    (inner >= outer).then(|| {
+        format!(
+            "gateways.{name}.connect_timeout is {inner:?}, not below its reply_timeout, \
+             {outer:?}, which ends the call first"
+        )
+    })
+}
+
+fn frame_bytes(name: &str, gateway: &Gateway) -> Option<String> {
+    let (wanted, possible) = (gateway.max_frame_bytes, gateway.framing.payload_bytes_max());
+    (wanted > possible).then(|| {
+        format!(
+            "gateways.{name}.max_frame_bytes is {wanted}: {} carries at most {possible}",
+            gateway.framing.name()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+    use crate::connection::frame::Framing;
+
+    fn check(change: fn(&mut Config), expected: &[&str]) {
+        let mut config = Config::default();
+        change(&mut config);
+        assert_eq!(of(&config), expected);
+    }
+
+    #[test]
+    fn the_defaults_leave_no_doubt() {
+        check(|_| {}, &[]);
+    }
+
+    #[test]
+    fn a_limit_that_another_one_makes_useless_is_doubted() {
+        check(
+            |config| config.limits.request_timeout = Duration::from_secs(12),
+            &["limits.request_timeout is 12s: the fleet's clients give up after 10s"],
+        );
+        check(
+            |config| config.limits.request_timeout = Duration::from_secs(5),
+            &["gateways.signaling.reply_timeout is 5s, not below limits.request_timeout, 5s, \
+               which ends the request first"],
+        );
+        check(
+            |config| {
+                config.signaling.study_time_reply = StudyTimeReply::WithOwner;
+                config.gateways.room.reply_timeout = Duration::from_secs(8);
+            },
+            &["gateways.room.reply_timeout is 8s, not below limits.request_timeout, 8s, which \
+               ends the request first"],
+        );
+        check(
+            |config| {
+                config.store.url = StoreUrl::Redis(Secret::new("redis://h:1"));
+                config.store.redis.command_timeout = Duration::from_secs(9);
+            },
+            &["store.redis.command_timeout is 9s, not below limits.request_timeout, 8s, which \
+               ends the request first"],
+        );
+        check(
+            |config| config.gateways.auth.connect_timeout = Duration::from_secs(6),
+            &["gateways.auth.connect_timeout is 6s, not below its reply_timeout, 5s, which ends \
+               the call first"],
+        );
+        check(
+            |config| config.gateways.room.framing = Framing::Length1,
+            &["gateways.room.max_frame_bytes is 2046: length1 carries at most 255"],
+        );
+    }
+}
