@@ -57,8 +57,8 @@ impl Nightly {
         stop: CancellationToken,
     ) -> Result<Self, UnknownTimeZone> {
         let name = rollover.time_zone.clone();
-        let time_zone = jiff::tz::TimeZone::get(&name)
-            .map_err(|source| UnknownTimeZone { name, source })?;
+        let time_zone =
+            jiff::tz::TimeZone::get(&name).map_err(|source| UnknownTimeZone { name, source })?;
         Ok(Self {
             context,
             rollover,
@@ -98,7 +98,9 @@ impl Nightly {
                     Ok(()) => pause = Pause::default(),
                     Err(error) => {
                         tracing::warn!(
-                            batch = batch.id, day = batch.closed.day.0, users = batch.users.len(),
+                            batch = batch.id,
+                            day = batch.closed.day.0,
+                            users = batch.users.len(),
                             "auth did not acknowledge a frame, it is sent again: {error}"
                         );
                         self.pause(pause.next()).await;
@@ -131,8 +133,10 @@ impl Nightly {
 
     /// Waits, unless the daemon stops.
     async fn pause(&self, duration: Duration) {
-        // Which of the two ended it, the caller sees from the token.
-        drop(self.stop.run_until_cancelled(sleep(duration)).await);
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = sleep(duration) => {}
+        }
     }
 
     async fn deliver_batch(&self, batch: &Batch) -> Result<(), CallError> {
@@ -154,7 +158,10 @@ impl Nightly {
             self.pause(pause.next()).await;
         }
         tracing::debug!(
-            batch = batch.id, day = batch.closed.day.0, users = batch.users.len(), "delivered"
+            batch = batch.id,
+            day = batch.closed.day.0,
+            users = batch.users.len(),
+            "delivered"
         );
         Ok(())
     }

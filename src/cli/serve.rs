@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::ServeArgs;
-use crate::config::{self, Config, LogFormat, Overrides, StoreUrl};
+use crate::config::{self, Config, LogFormat, Sources, StoreUrl};
 use crate::daemon::Daemon;
 
 /// The exit status of a daemon whose configuration is wrong, as clap has it for wrong arguments.
@@ -16,8 +16,13 @@ const WRONG_CONFIGURATION: u8 = 2;
 
 #[expect(clippy::print_stderr, reason = "before the log is set up")]
 pub(super) fn run(args: ServeArgs) -> ExitCode {
-    let overrides = Overrides { listen: args.listen, store: args.store };
-    let config = match config::load(args.config.as_deref(), overrides) {
+    let sources = Sources {
+        file: args.config,
+        environment: std::env::vars_os().collect(),
+        listen: args.listen,
+        store: args.store,
+    };
+    let config = match config::load(&sources) {
         Ok(config) => config,
         Err(mistakes) => {
             eprintln!("{mistakes}");

@@ -124,9 +124,7 @@ impl Touches {
         match (self, other) {
             (Self::Nothing, _) | (_, Self::Nothing) => false,
             (Self::Everything, _) | (_, Self::Everything) => true,
-            (Self::Some(mine), Self::Some(theirs)) => {
-                mine.iter().any(|key| theirs.contains(key))
-            }
+            (Self::Some(mine), Self::Some(theirs)) => mine.iter().any(|key| theirs.contains(key)),
         }
     }
 }

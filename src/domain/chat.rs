@@ -5,8 +5,19 @@ use crate::store::StateStore;
 
 /// STOMP commands that chat reports and that change nothing here.
 pub const IGNORED_TYPES: [&str; 13] = [
-    "CONNECT", "STOMP", "SEND", "MESSAGE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT", "HEARTBEAT",
-    "CONNECTED", "RECEIPT", "ERROR",
+    "CONNECT",
+    "STOMP",
+    "SEND",
+    "MESSAGE",
+    "ACK",
+    "NACK",
+    "BEGIN",
+    "COMMIT",
+    "ABORT",
+    "HEARTBEAT",
+    "CONNECTED",
+    "RECEIPT",
+    "ERROR",
 ];
 
 /// A message of the chat service.

@@ -87,9 +87,7 @@ impl Error {
                 CallError::Timeout { .. } => Code::TcpTimeout,
                 CallError::TooLong { .. }
                 | CallError::Refused { .. }
-                | CallError::Dropped { .. } => {
-                    Code::MessageNotDelivered
-                }
+                | CallError::Dropped { .. } => Code::MessageNotDelivered,
             },
         }
     }

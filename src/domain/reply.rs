@@ -2,9 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::json::{
-    Charset, put_record, put_room, put_str, put_user_time, put_user_times,
-};
+use super::json::{Charset, put_record, put_room, put_str, put_user_time, put_user_times};
 use super::scheduling::Last;
 use super::{Record, StudyTime, UserId, UserTime};
 use crate::upstream::OwnerReply;

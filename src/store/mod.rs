@@ -3,16 +3,17 @@
 //! There is no get and no put. What a handler wants done to a user is one operation here, and it
 //! is wholly done or not at all, also when several daemons share the store.
 
+mod any;
 pub mod embedded;
 pub mod memory;
 pub mod night;
-
 pub mod state;
 mod table;
 
 use std::future::Future;
 use std::time::Duration;
 
+pub use any::Store;
 pub use night::{Batch, BatchLimits, NextBatch, Night};
 
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::domain::json::{self, Charset};
+use crate::domain::room::Command;
 use crate::domain::{RoomId, UserId, UserTime};
 
 /// Bytes of a short message, so that its buffer does not grow.
@@ -21,27 +22,11 @@ pub struct Left<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct RoomCommand<'a> {
     /// What was decided.
-    pub kind: RoomCommandKind,
+    pub kind: Command,
     /// About whom.
     pub user: &'a UserId,
     /// In which room, as room gave it.
     pub room: Option<RoomId>,
-}
-
-/// What room can decide about a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoomCommandKind {
-    /// The member is warned.
-    Alert {
-        /// The how-manieth warning it is, as room gave it.
-        alert_count: Option<i64>,
-    },
-    /// The member has to leave.
-    KickOut,
-    /// The member has to leave after too many warnings.
-    KickOutByAlert,
-    /// The member owns the room from now on.
-    Delegate,
 }
 
 /// To auth: study times of a closed day.
@@ -78,34 +63,20 @@ impl RoomCommand<'_> {
     /// signaling refuses it elsewhere.
     pub fn to_json(self) -> Bytes {
         let mut out = BytesMut::with_capacity(MESSAGE_BYTES_USUAL);
-        put_type(&mut out, self.kind.name());
+        put_type(&mut out, self.kind.type_name());
         put_user_and_room(&mut out, self.user, self.room);
         match self.kind {
-            RoomCommandKind::Alert { alert_count } => {
+            Command::Alert { alert_count } => {
                 out.put_slice(br#","alert_count":"#);
                 match alert_count {
                     Some(count) => json::put_i64(&mut out, count),
                     None => out.put_slice(b"null"),
                 }
             }
-            RoomCommandKind::KickOut
-            | RoomCommandKind::KickOutByAlert
-            | RoomCommandKind::Delegate => {}
+            Command::KickOut | Command::KickOutByAlert | Command::Delegate => {}
         }
         out.put_u8(b'}');
         out.freeze()
-    }
-}
-
-impl RoomCommandKind {
-    /// The `type` on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Alert { .. } => "ALERT",
-            Self::KickOut => "KICK_OUT",
-            Self::KickOutByAlert => "KICK_OUT_BY_ALERT",
-            Self::Delegate => "DELEGATE",
-        }
     }
 }
 
@@ -160,7 +131,7 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
-    fn command(kind: RoomCommandKind, room: Option<i64>) -> Bytes {
+    fn command(kind: Command, room: Option<i64>) -> Bytes {
         RoomCommand { kind, user: &user("u1"), room: room.map(RoomId) }.to_json()
     }
 
@@ -175,20 +146,20 @@ mod tests {
 
     #[test]
     fn signaling_reads_what_it_always_read() {
-        let alert = RoomCommandKind::Alert { alert_count: Some(1) };
+        let alert = Command::Alert { alert_count: Some(1) };
         let json =
             r#"{"server":"state","type":"ALERT","user_id":"u1","room_id":5,"alert_count":1}"#;
         assert_eq!(command(alert, Some(5)), json);
-        let uncounted = RoomCommandKind::Alert { alert_count: None };
+        let uncounted = Command::Alert { alert_count: None };
         let json =
             r#"{"server":"state","type":"ALERT","user_id":"u1","room_id":5,"alert_count":null}"#;
         assert_eq!(command(uncounted, Some(5)), json);
         let json = r#"{"server":"state","type":"KICK_OUT","user_id":"u1","room_id":null}"#;
-        assert_eq!(command(RoomCommandKind::KickOut, None), json);
+        assert_eq!(command(Command::KickOut, None), json);
         let json = r#"{"server":"state","type":"KICK_OUT_BY_ALERT","user_id":"u1","room_id":5}"#;
-        assert_eq!(command(RoomCommandKind::KickOutByAlert, Some(5)), json);
+        assert_eq!(command(Command::KickOutByAlert, Some(5)), json);
         let json = r#"{"server":"state","type":"DELEGATE","user_id":"u1","room_id":5}"#;
-        assert_eq!(command(RoomCommandKind::Delegate, Some(5)), json);
+        assert_eq!(command(Command::Delegate, Some(5)), json);
     }
 
     #[test]

@@ -129,9 +129,7 @@ fn listening(line: &str) -> Option<SocketAddr> {
     line.get("address")?.as_str()?.parse().ok()
 }
 
-fn wait_for_address(
-    addresses: &Receiver<Result<SocketAddr, String>>,
-) -> Result<SocketAddr, Error> {
+fn wait_for_address(addresses: &Receiver<Result<SocketAddr, String>>) -> Result<SocketAddr, Error> {
     match addresses.recv_timeout(START_MAX) {
         Ok(Ok(address)) => Ok(address),
         Ok(Err(log)) => Err(Error::Daemon(format!("the daemon did not start:\n{log}"))),

@@ -13,7 +13,9 @@ pub(super) fn tell() -> Result<(), Error> {
     let fleet = Fleet::start()?;
     let config = fleet.config();
     let daemon = Daemon::start(&folder, &config)?;
-    title("stated listens, with an empty embedded store; chat, signaling, auth and room are played");
+    title(
+        "stated listens, with an empty embedded store; chat, signaling, auth and room are played",
+    );
     morning(&mut Client::connect(daemon.address)?)?;
     leaving(&mut Client::connect(daemon.address)?, &fleet)?;
     commands(&mut Client::connect(daemon.address)?, &fleet)?;
@@ -163,7 +165,9 @@ fn commands(peer: &mut Client, fleet: &Fleet) -> Result<(), Error> {
 type Delivered = BTreeMap<String, Option<String>>;
 
 fn night(peer: &mut Client, fleet: &Fleet) -> Result<Delivered, Error> {
-    title("05:00: signaling lists who is still there and closes the day; auth answers once, then not");
+    title(
+        "05:00: signaling lists who is still there and closes the day; auth answers once, then not",
+    );
     let listing = r#"{"server":"signaling_scheduling","type":"SCHEDULER","users":[{"user_id":"mina","study_time":"02:00:00"},{"user_id":"소라","study_time":"00:45:00"}]}"#;
     says(peer, "signaling", listing, listing)?;
     fleet.auth.behave(Manner::SaysOnce("SUCCESS"));
@@ -178,18 +182,17 @@ fn night(peer: &mut Client, fleet: &Fleet) -> Result<Delivered, Error> {
 fn rest_of_night(fleet: &Fleet, delivered: &mut Delivered) -> Result<(), Error> {
     // The frame that was not acknowledged comes again.
     collect(&fleet.auth.told()?, delivered)?;
-    let expected = [
-        ("jun", "01:30:00"), ("mina", "02:00:00"), ("yuna", "03:15:00"), ("소라", "00:45:00"),
-    ];
-    let expected: Delivered = expected
-        .map(|(user, time)| (user.to_owned(), Some(time.to_owned())))
-        .into_iter()
-        .collect();
+    let expected =
+        [("jun", "01:30:00"), ("mina", "02:00:00"), ("yuna", "03:15:00"), ("소라", "00:45:00")];
+    let expected: Delivered =
+        expected.map(|(user, time)| (user.to_owned(), Some(time.to_owned()))).into_iter().collect();
     same("auth", &format!("{expected:?}"), &format!("{delivered:?}"))
 }
 
 fn next_morning(peer: &mut Client) -> Result<(), Error> {
-    title("The new day: every time is with auth, everybody starts from nothing, Mina is still there");
+    title(
+        "The new day: every time is with auth, everybody starts from nothing, Mina is still there",
+    );
     says(
         peer,
         "signaling",

@@ -1,0 +1,124 @@
+//! The store that the configuration chose.
+
+use std::time::Duration;
+
+use super::embedded::EmbeddedStore;
+use super::memory::MemoryStore;
+use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::{KeepOnline, Result, StateStore};
+use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+
+/// One of the adapters. An enum and not a trait object: an operation then needs no allocation for
+/// its future.
+#[derive(Debug)]
+pub enum Store {
+    /// `memory:`
+    Memory(MemoryStore),
+    /// `embedded:DIR`
+    Embedded(EmbeddedStore),
+}
+
+impl StateStore for Store {
+    fn in_call_order(&self) -> bool {
+        match self {
+            Self::Memory(store) => store.in_call_order(),
+            Self::Embedded(store) => store.in_call_order(),
+        }
+    }
+
+    async fn open_session(
+        &self,
+        user: &UserId,
+        room: Option<RoomId>,
+        session: &SessionId,
+    ) -> Result<Record> {
+        match self {
+            Self::Memory(store) => store.open_session(user, room, session).await,
+            Self::Embedded(store) => store.open_session(user, room, session).await,
+        }
+    }
+
+    async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        match self {
+            Self::Memory(store) => store.close_session(session).await,
+            Self::Embedded(store) => store.close_session(session).await,
+        }
+    }
+
+    async fn study_time(&self, user: &UserId) -> Result<Option<StudyTime>> {
+        match self {
+            Self::Memory(store) => store.study_time(user).await,
+            Self::Embedded(store) => store.study_time(user).await,
+        }
+    }
+
+    async fn record_study_time(&self, user: &UserId, study_time: &StudyTime) -> Result<Record> {
+        match self {
+            Self::Memory(store) => store.record_study_time(user, study_time).await,
+            Self::Embedded(store) => store.record_study_time(user, study_time).await,
+        }
+    }
+
+    async fn list_study_times(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<()> {
+        match self {
+            Self::Memory(store) => store.list_study_times(entries, at, last_timeout).await,
+            Self::Embedded(store) => store.list_study_times(entries, at, last_timeout).await,
+        }
+    }
+
+    async fn close_day(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Day> {
+        match self {
+            Self::Memory(store) => store.close_day(entries, at, last_timeout).await,
+            Self::Embedded(store) => store.close_day(entries, at, last_timeout).await,
+        }
+    }
+
+    async fn close_overdue_day(
+        &self,
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Option<Day>> {
+        match self {
+            Self::Memory(store) => store.close_overdue_day(at, last_timeout).await,
+            Self::Embedded(store) => store.close_overdue_day(at, last_timeout).await,
+        }
+    }
+
+    async fn night(&self) -> Result<Night> {
+        match self {
+            Self::Memory(store) => store.night().await,
+            Self::Embedded(store) => store.night().await,
+        }
+    }
+
+    async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
+        match self {
+            Self::Memory(store) => store.next_batch(limits).await,
+            Self::Embedded(store) => store.next_batch(limits).await,
+        }
+    }
+
+    async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        match self {
+            Self::Memory(store) => store.acknowledge_batch(batch, keep).await,
+            Self::Embedded(store) => store.acknowledge_batch(batch, keep).await,
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        match self {
+            Self::Memory(store) => store.close().await,
+            Self::Embedded(store) => store.close().await,
+        }
+    }
+}
