@@ -202,3 +202,384 @@ impl Limits {
         self.end.min(Instant::now() + self.reply_timeout)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use futures_util::future::join_all;
+    use tokio::join;
+
+    use super::*;
+    use crate::connection::frame::Framing;
+    use crate::upstream::REPLY_BYTES_MAX;
+    use crate::upstream::fake::{DeadPeer, Peer, Talk, config, eventually, far, framed};
+
+    const REFUSED: ConnectFailure = ConnectFailure::Io(std::io::ErrorKind::ConnectionRefused);
+
+    fn gateway(config: &config::Gateway) -> Gateway {
+        Gateway::new("peer", config, &TaskTracker::new())
+    }
+
+    async fn start(framing: Framing) -> (Peer, Gateway) {
+        let peer = Peer::new(framing).await;
+        let gateway = gateway(&config(peer.address(), framing));
+        (peer, gateway)
+    }
+
+    async fn call(gateway: &Gateway, message: &str) -> Result<String, CallError> {
+        let reply = gateway.call(message.as_bytes(), far()).await?;
+        Ok(String::from_utf8(reply.0.to_vec()).unwrap())
+    }
+
+    /// Hears one message and answers it with itself.
+    async fn echo_once(talk: &mut Talk) {
+        let message = talk.hear().await.unwrap();
+        talk.say(message.as_bytes()).await;
+    }
+
+    /// The gateway's first call and the connection it was made on, which lies in the pool now.
+    async fn connected(peer: &Peer, gateway: &Gateway) -> Talk {
+        let (reply, talk) = join!(call(gateway, "first"), async {
+            let mut talk = peer.accept().await;
+            echo_once(&mut talk).await;
+            talk
+        });
+        assert_eq!(reply.unwrap(), "first");
+        talk
+    }
+
+    /// The next call works, on a new connection.
+    async fn works_anew(peer: &Peer, gateway: &Gateway) {
+        connected(peer, gateway).await;
+    }
+
+    #[tokio::test]
+    async fn many_callers_share_few_connections_one_request_at_a_time_on_each() {
+        let peer = Peer::new(Framing::Length4).await;
+        let config = config::Gateway { pool_size: 3, ..config(peer.address(), Framing::Length4) };
+        let gateway = gateway(&config);
+        let callers = async {
+            let replies = join_all((0..100).map(|number| {
+                let gateway = &gateway;
+                async move { (number, call(gateway, &number.to_string()).await.unwrap()) }
+            }));
+            for (number, reply) in replies.await {
+                assert_eq!(reply, number.to_string());
+            }
+            gateway.shutdown();
+        };
+        let talks = async {
+            let talks = [peer.accept().await, peer.accept().await, peer.accept().await];
+            let heard = join_all(talks.map(Talk::echo)).await;
+            assert_eq!(heard.iter().map(Vec::len).sum::<usize>(), 100);
+            assert!(peer.is_alone().await);
+        };
+        join!(callers, talks);
+    }
+
+    #[tokio::test]
+    async fn the_connection_used_last_is_used_next() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let mut talk = connected(&peer, &gateway).await;
+        for _ in 0..10 {
+            let (reply, ()) = join!(call(&gateway, "again"), echo_once(&mut talk));
+            reply.unwrap();
+        }
+        assert_eq!(gateway.counters().opened.load(Relaxed), 1);
+        assert!(talk.is_quiet().await);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_went_stale_in_the_pool_is_replaced_unnoticed() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        drop(connected(&peer, &gateway).await);
+        let talk = connected(&peer, &gateway).await;
+        talk.reset();
+        works_anew(&peer, &gateway).await;
+        assert_eq!(gateway.counters().discarded.load(Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn all_of_a_restarted_peers_connections_are_replaced_unnoticed() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let calls = join_all((0..10).map(|_| call(&gateway, "x")));
+        let (replies, talks) = join!(calls, async {
+            let mut talks = Vec::new();
+            for _ in 0..10 {
+                talks.push(peer.accept().await);
+            }
+            join_all(talks.iter_mut().map(echo_once)).await;
+            talks
+        });
+        assert!(replies.iter().all(Result::is_ok));
+        drop(talks);
+        works_anew(&peer, &gateway).await;
+        assert_eq!(gateway.counters().discarded.load(Relaxed), 10);
+    }
+
+    #[tokio::test]
+    async fn bytes_nobody_asked_for_make_a_connection_unfit() {
+        for framing in Framing::ALL {
+            let (peer, gateway) = start(framing).await;
+            // Right behind the reply, and later while nobody asks.
+            let (reply, mut talk) = join!(call(&gateway, "a"), async {
+                let mut talk = peer.accept().await;
+                talk.hear().await.unwrap();
+                let twice = framed(framing, b"b").repeat(2);
+                talk.say_raw(&twice).await;
+                talk
+            });
+            assert_eq!(reply.unwrap(), "b");
+            assert_eq!(talk.hear().await, None);
+            let mut talk = connected(&peer, &gateway).await;
+            talk.say(b"unasked").await;
+            works_anew(&peer, &gateway).await;
+            assert_eq!(talk.hear().await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_times_out_closes_the_connection_and_blames_nobody() {
+        let peer = Peer::new(Framing::Length4).await;
+        let config = config::Gateway {
+            reply_timeout: Duration::from_millis(50),
+            ..config(peer.address(), Framing::Length4)
+        };
+        let gateway = gateway(&config);
+        let (outcome, mut talk) = join!(call(&gateway, "a"), peer.accept());
+        assert_eq!(outcome, Err(CallError::Timeout { peer: "peer", sent: true }));
+        assert_eq!(talk.hear().await.unwrap(), "a");
+        assert_eq!(talk.hear().await, None);
+        assert!(gateway.is_reachable());
+        works_anew(&peer, &gateway).await;
+    }
+
+    #[tokio::test]
+    async fn the_callers_deadline_counts_too() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let soon = Instant::now() + Duration::from_millis(50);
+        let (outcome, _talk) = join!(gateway.call(b"a", soon), peer.accept());
+        assert_eq!(outcome, Err(CallError::Timeout { peer: "peer", sent: true }));
+        let (outcome, _talk) = join!(gateway.call(b"a", soon), peer.accept());
+        assert!(outcome.unwrap_err().nothing_sent());
+    }
+
+    #[tokio::test]
+    async fn a_reply_cut_off_anywhere_is_none() {
+        for framing in Framing::ALL {
+            let (peer, gateway) = start(framing).await;
+            let reply = framed(framing, b"SUCCESS");
+            for cut in 0..reply.len() {
+                let (outcome, ()) = join!(call(&gateway, "a"), async {
+                    let mut talk = peer.accept().await;
+                    talk.hear().await.unwrap();
+                    talk.say_raw(&reply[..cut]).await;
+                });
+                let dropped = CallError::Dropped { peer: "peer", cause: DropCause::Closed };
+                assert_eq!(outcome, Err(dropped), "{framing:?} cut at {cut}");
+            }
+            works_anew(&peer, &gateway).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_after_the_message_is_a_drop() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let (outcome, ()) = join!(call(&gateway, "a"), async {
+            let mut talk = peer.accept().await;
+            talk.hear().await.unwrap();
+            talk.reset();
+        });
+        let outcome = outcome.unwrap_err();
+        assert!(matches!(outcome, CallError::Dropped { .. }), "{outcome:?}");
+        assert!(!outcome.nothing_sent());
+    }
+
+    #[tokio::test]
+    async fn a_reply_may_come_byte_by_byte_or_empty() {
+        for framing in Framing::ALL {
+            let (peer, gateway) = start(framing).await;
+            let mut talk = connected(&peer, &gateway).await;
+            for payload in ["{\"type\" : \"KEEP\"}", ""] {
+                let (reply, ()) = join!(call(&gateway, "a"), async {
+                    talk.hear().await.unwrap();
+                    for byte in framed(framing, payload.as_bytes()) {
+                        talk.say_raw(&[byte]).await;
+                        tokio::task::yield_now().await;
+                    }
+                });
+                assert_eq!(reply.unwrap(), payload);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_of_one_mebibyte_passes_and_a_longer_one_drops_the_connection() {
+        for framing in [Framing::Length4, Framing::Crlf, Framing::Lf] {
+            let (peer, gateway) = start(framing).await;
+            let mut talk = connected(&peer, &gateway).await;
+            let longest = "x".repeat(REPLY_BYTES_MAX);
+            let (reply, ()) = join!(call(&gateway, "a"), async {
+                talk.hear().await.unwrap();
+                talk.say(longest.as_bytes()).await;
+            });
+            assert!(reply.unwrap() == longest);
+            let (outcome, ()) = join!(call(&gateway, "a"), async {
+                talk.hear().await.unwrap();
+                let longer = framed(framing, &vec![b'x'; REPLY_BYTES_MAX + 1]);
+                // The other side may close before it has read everything.
+                drop(tokio::io::AsyncWriteExt::write_all(&mut talk.stream, &longer).await);
+            });
+            let outcome = outcome.unwrap_err();
+            assert!(
+                matches!(outcome, CallError::Dropped { cause: DropCause::Framing(_), .. }),
+                "{outcome:?}"
+            );
+            works_anew(&peer, &gateway).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_object_is_a_refusal_and_the_connection_stays() {
+        let (peer, gateway) = start(Framing::Crlf).await;
+        let mut talk = connected(&peer, &gateway).await;
+        let (outcome, ()) = join!(call(&gateway, "a"), async {
+            talk.hear().await.unwrap();
+            talk.say(br#"{"error":{"code":"CHAT-001"}}"#).await;
+        });
+        assert_eq!(outcome, Err(CallError::Refused { peer: "peer" }));
+        let (reply, ()) = join!(call(&gateway, "b"), echo_once(&mut talk));
+        assert_eq!(reply.unwrap(), "b");
+    }
+
+    #[tokio::test]
+    async fn a_message_longer_than_the_peer_reads_takes_no_connection() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let outcome = call(&gateway, &"x".repeat(2047)).await;
+        assert_eq!(outcome, Err(CallError::TooLong { peer: "peer", found: 2047, max: 2046 }));
+        assert!(peer.is_alone().await);
+        let (peer, gateway) = start(Framing::Length1).await;
+        let outcome = call(&gateway, &"x".repeat(256)).await;
+        assert_eq!(outcome, Err(CallError::TooLong { peer: "peer", found: 256, max: 255 }));
+        works_anew(&peer, &gateway).await;
+    }
+
+    #[tokio::test]
+    async fn a_refusing_peer_is_told_at_once_and_found_again_when_it_is_back() {
+        let dead = DeadPeer::new();
+        let gateway = gateway(&config(dead.address(), Framing::Length4));
+        let unreachable = CallError::Unreachable { peer: "peer", cause: REFUSED };
+        for outcome in join_all((0..100).map(|_| call(&gateway, "a"))).await {
+            assert_eq!(outcome, Err(unreachable));
+        }
+        assert!(unreachable.nothing_sent());
+        assert!(!gateway.is_reachable());
+        let peer = dead.listen();
+        eventually(|| gateway.retry_at().is_none()).await;
+        works_anew(&peer, &gateway).await;
+        assert!(gateway.is_reachable());
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_costs_one_connect_timeout_and_not_one_a_call() {
+        let dead = DeadPeer::new();
+        let config = config::Gateway {
+            connect_timeout: Duration::from_millis(100),
+            ..config(dead.address(), Framing::Length4)
+        };
+        let _hole = dead.black_hole().await;
+        let gateway = gateway(&config);
+        let cause = ConnectFailure::TimedOut;
+        let outcome = call(&gateway, "a").await;
+        assert_eq!(outcome, Err(CallError::Unreachable { peer: "peer", cause }));
+        let failed = gateway.counters().failed.load(Relaxed);
+        let retry_at = gateway.retry_at().unwrap();
+        for _ in 0..1000 {
+            let outcome = call(&gateway, "a").await;
+            assert_eq!(outcome, Err(CallError::Unreachable { peer: "peer", cause }));
+        }
+        if Instant::now() < retry_at {
+            assert_eq!(gateway.counters().failed.load(Relaxed), failed);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_can_not_connect_waits_for_a_connection_that_is_open() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let mut talk = connected(&peer, &gateway).await;
+        drop(peer);
+        let (first, second, ()) = join!(call(&gateway, "a"), call(&gateway, "b"), async {
+            assert_eq!(talk.hear().await.unwrap(), "a");
+            eventually(|| !gateway.is_reachable()).await;
+            talk.say(b"1").await;
+            assert_eq!(talk.hear().await.unwrap(), "b");
+            talk.say(b"2").await;
+        });
+        assert_eq!((first.unwrap(), second.unwrap()), ("1".to_owned(), "2".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_busy_connection_waits_in_line_and_not_for_ever() {
+        let peer = Peer::new(Framing::Length4).await;
+        let config = config::Gateway { pool_size: 1, ..config(peer.address(), Framing::Length4) };
+        let gateway = gateway(&config);
+        let mut talk = connected(&peer, &gateway).await;
+        let soon = Instant::now() + Duration::from_millis(50);
+        let (first, late, second, ()) =
+            join!(call(&gateway, "a"), gateway.call(b"late", soon), call(&gateway, "b"), async {
+                assert_eq!(talk.hear().await.unwrap(), "a");
+                eventually(|| Instant::now() > soon + Duration::from_millis(10)).await;
+                talk.say(b"1").await;
+                assert_eq!(talk.hear().await.unwrap(), "b");
+                talk.say(b"2").await;
+            });
+        assert_eq!((first.unwrap(), second.unwrap()), ("1".to_owned(), "2".to_owned()));
+        assert_eq!(late, Err(CallError::Timeout { peer: "peer", sent: false }));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_cancelled_takes_its_connection_with_it() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let mut talk = connected(&peer, &gateway).await;
+        tokio::select! {
+            outcome = call(&gateway, "a") => panic!("{outcome:?}"),
+            heard = talk.hear() => assert_eq!(heard.unwrap(), "a"),
+        }
+        assert_eq!(talk.hear().await, None);
+        works_anew(&peer, &gateway).await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_gives_up_in_line_leaves_the_connection_to_the_next() {
+        let peer = Peer::new(Framing::Length4).await;
+        let config = config::Gateway { pool_size: 1, ..config(peer.address(), Framing::Length4) };
+        let gateway = gateway(&config);
+        let mut given_up = Box::pin(gateway.call(b"given up", far()));
+        assert!(futures_util::poll!(&mut given_up).is_pending());
+        // Its connection is handed to it, and it is dropped without ever looking.
+        let mut talk = peer.accept().await;
+        eventually(|| gateway.counters().opened.load(Relaxed) == 1).await;
+        drop(given_up);
+        let (reply, ()) = join!(call(&gateway, "a"), echo_once(&mut talk));
+        assert_eq!(reply.unwrap(), "a");
+        assert_eq!(gateway.counters().opened.load(Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn after_shutdown_nothing_is_open_and_nothing_is_opened() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let mut idle = connected(&peer, &gateway).await;
+        let (reply, ()) = join!(call(&gateway, "busy"), async {
+            idle.hear().await.unwrap();
+            gateway.shutdown();
+            idle.say(b"done").await;
+        });
+        assert_eq!(reply.unwrap(), "done");
+        assert_eq!(idle.hear().await, None);
+        let cause = ConnectFailure::Stopping;
+        let outcome = call(&gateway, "a").await;
+        assert_eq!(outcome, Err(CallError::Unreachable { peer: "peer", cause }));
+        assert!(peer.is_alone().await);
+    }
+}

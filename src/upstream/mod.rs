@@ -7,6 +7,8 @@ mod breaker;
 mod call;
 mod connect;
 mod dispatch;
+#[cfg(test)]
+mod fake;
 mod gateway;
 pub mod message;
 mod pool;
