@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::keys::{self, Key};
+use super::keys::{Key, Keys};
 use super::mistake::{Errors, Mistake, Place, Problem};
 use super::value::Value;
 use super::{
@@ -17,19 +17,26 @@ use crate::connection::frame::Framing;
 pub(super) struct Draft {
     pub(super) config: Config,
     pub(super) mistakes: Vec<Mistake>,
-    /// Where each listener's address was last set, by its index.
+    /// What a listener is of which nothing is said.
+    default_listen: Listen,
+    /// Where each listener's address was last set, else where the listener was added. The default
+    /// one has no place.
     listen_places: BTreeMap<usize, Place>,
 }
 
 impl Draft {
     /// Nothing but defaults.
-    pub(super) fn of_defaults() -> Self {
+    pub(super) fn of_defaults(keys: &Keys) -> Self {
         let mut config = blank();
-        for key in keys::keys() {
-            read_default(&key, &mut config);
+        for key in &keys.of_config {
+            read_default(key, &mut config);
         }
-        config.listen = vec![default_listen()];
-        Self { config, mistakes: Vec::new(), listen_places: BTreeMap::new() }
+        let mut default_listen = Listen { address: String::new(), framing: Framing::Length4 };
+        for key in &keys.of_listener {
+            read_default(key, &mut default_listen);
+        }
+        config.listen = vec![default_listen.clone()];
+        Self { config, mistakes: Vec::new(), default_listen, listen_places: BTreeMap::new() }
     }
 
     /// Lays a value over what was there; if it can't be read, that is a mistake.
@@ -39,28 +46,29 @@ impl Draft {
         }
     }
 
-    /// The same for a listener. Those up to `index` that are not there yet are added.
-    pub(super) fn set_listen(
+    /// The same for a listener. The one after the last is added.
+    pub(super) fn set_listener(
         &mut self,
         index: usize,
         key: &Key<Listen>,
         value: &Value,
         place: Place,
     ) {
-        while self.config.listen.len() <= index {
-            self.config.listen.push(default_listen());
+        if index == self.config.listen.len() {
+            self.config.listen.push(self.default_listen.clone());
+            self.listen_places.insert(index, place.clone());
         }
         let Some(listen) = self.config.listen.get_mut(index) else { return };
         if let Err(problem) = key.form.read(listen, value) {
-            self.blame(place, &listen_path(index, &key.path), problem);
+            self.blame(place, &listener_path(index, &key.path), problem);
         } else if key.path == "address" {
             self.listen_places.insert(index, place);
         }
     }
 
-    /// Forgets all listeners; `count` others follow, of which the first keeps its defaults.
+    /// Puts default listeners, one for each place, where others were.
     pub(super) fn replace_listeners(&mut self, places: Vec<Place>) {
-        self.config.listen = places.iter().map(|_| default_listen()).collect();
+        self.config.listen = vec![self.default_listen.clone(); places.len()];
         self.listen_places = places.into_iter().enumerate().collect();
     }
 
@@ -84,40 +92,38 @@ impl Draft {
         }
     }
 
-    /// Two listeners on one address would fail when the daemon starts; this says so earlier.
+    /// Two listeners on one address would fail when the daemon starts; this says so earlier. What
+    /// could not be read is not compared: in its stead stands the default.
     fn check_addresses_differ(&mut self) {
+        if self.mistakes.iter().any(|mistake| mistake.key.is_none()) {
+            return;
+        }
         let mut first_with = BTreeMap::new();
         let mut twice = Vec::new();
         for (index, listen) in self.config.listen.iter().enumerate() {
+            let path = listener_path(index, "address");
+            let unread = self.mistakes.iter().any(|mistake| mistake.key.as_ref() == Some(&path));
+            if unread || listen.address.ends_with(":0") {
+                continue;
+            }
             let first = *first_with.entry(&listen.address).or_insert(index);
-            if first != index && !listen.address.ends_with(":0") {
-                twice.push((index, first, listen.address.clone()));
+            if let Some(place) = self.listen_places.get(&index).filter(|_| first != index) {
+                let problem = Problem::Value {
+                    found: format!("{:?}", listen.address),
+                    why: Some(format!("the address of listen[{first}]")),
+                    expected: "an address of its own for each listener".to_owned(),
+                    nearest: None,
+                };
+                twice.push(Mistake { place: place.clone(), key: Some(path), problem });
             }
         }
-        for (index, first, address) in twice {
-            let Some(place) = self.listen_places.get(&index).cloned() else { continue };
-            let problem = Problem::Value {
-                found: format!("{address:?}"),
-                why: Some(format!("the address of listen[{first}]")),
-                expected: "an address of its own for each listener".to_owned(),
-                nearest: None,
-            };
-            self.blame(place, &listen_path(index, "address"), problem);
-        }
+        self.mistakes.extend(twice);
     }
 }
 
 /// The name of a listener's key in messages.
-pub(super) fn listen_path(index: usize, name: &str) -> String {
+pub(super) fn listener_path(index: usize, name: &str) -> String {
     format!("listen[{index}].{name}")
-}
-
-fn default_listen() -> Listen {
-    let mut listen = Listen { address: String::new(), framing: Framing::Length4 };
-    for key in keys::listen() {
-        read_default(&key, &mut listen);
-    }
-    listen
 }
 
 #[expect(clippy::expect_used, reason = "a test reads every default of the table")]

@@ -7,30 +7,27 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::draft::{Draft, listen_path};
-use super::keys::{self, Key};
+use super::draft::{Draft, listener_path};
+use super::keys::Keys;
 use super::mistake::{Mistake, Place, Problem, nearest};
 use super::value::Value;
-use super::{Config, Listen};
 
 /// Lays the file over the draft.
-pub(super) fn read(path: &Path, draft: &mut Draft) {
+pub(super) fn read(path: &Path, keys: &Keys, draft: &mut Draft) {
     let mut blame = |problem| {
         draft.mistakes.push(Mistake { place: Place::File(path.to_owned()), key: None, problem });
     };
     match std::fs::read(path).map(String::from_utf8) {
-        Ok(Ok(text)) => read_text(path, &text, draft),
+        Ok(Ok(text)) => read_text(path, &text, keys, draft),
         Ok(Err(_)) => blame(Problem::Unreadable("it is not UTF-8".to_owned())),
         Err(error) => blame(Problem::Unreadable(error.to_string())),
     }
 }
 
 /// The same for a file whose text is at hand.
-pub(super) fn read_text(path: &Path, text: &str, draft: &mut Draft) {
+pub(super) fn read_text(path: &Path, text: &str, keys: &Keys, draft: &mut Draft) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let keys = keys::keys();
-    let listen_keys = keys::listen();
-    let mut reader = Reader { path, text, keys: &keys, listen_keys: &listen_keys, draft };
+    let mut reader = Reader { path, text, keys, draft };
     reader.read_table("", root.get_ref());
     if !errors.is_empty() {
         let broken = reader.broken_lines(&errors);
@@ -56,23 +53,26 @@ fn follows_from(mistake: &Mistake, broken: &[Mistake]) -> bool {
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
-    keys: &'a [Key<Config>],
-    listen_keys: &'a [Key<Listen>],
+    keys: &'a Keys,
     draft: &'a mut Draft,
 }
 
 type Entry<'a, 'i> = (&'a Spanned<DeString<'i>>, &'a Spanned<DeValue<'i>>);
 
-impl Reader<'_> {
-    fn read_table(&mut self, path: &str, table: &DeTable<'_>) {
+impl<'a> Reader<'a> {
+    fn read_table(&mut self, table_path: &str, table: &DeTable<'_>) {
         for (name, value) in in_order(table) {
-            let path = join(path, name.get_ref());
+            let path = join(table_path, name.get_ref());
             if path == "listen" {
                 self.read_listeners(value);
-            } else if let Some(key) = self.keys.iter().find(|key| key.path == path) {
+            } else if let Some(key) = self.keys.find(&path) {
                 self.draft.set(key, &to_value(value), self.place(value.span().start));
             } else if !self.is_table(&path) {
-                self.blame_unknown(&path, name);
+                let table = match table_path {
+                    "" => "at the top there are".to_owned(),
+                    _ => format!("[{table_path}] has"),
+                };
+                self.blame_unknown(&path, name, &table, &self.names_in(table_path));
             } else if let DeValue::Table(table) = value.get_ref() {
                 self.read_table(&path, table);
             } else {
@@ -103,12 +103,17 @@ impl Reader<'_> {
 
     fn read_listener(&mut self, index: usize, table: &DeTable<'_>) {
         for (name, value) in in_order(table) {
-            match self.listen_keys.iter().find(|key| key.path == *name.get_ref()) {
+            match self.keys.find_of_listener(name.get_ref()) {
                 Some(key) => {
                     let place = self.place(value.span().start);
-                    self.draft.set_listen(index, key, &to_value(value), place);
+                    self.draft.set_listener(index, key, &to_value(value), place);
                 }
-                None => self.blame_unknown(&listen_path(index, name.get_ref()), name),
+                None => {
+                    let names: Vec<_> =
+                        self.keys.of_listener.iter().map(|key| key.path.as_str()).collect();
+                    let path = listener_path(index, &shown_name(name.get_ref()));
+                    self.blame_unknown(&path, name, "[[listen]] has", &names);
+                }
             }
         }
     }
@@ -150,35 +155,31 @@ impl Reader<'_> {
 
     fn is_table(&self, path: &str) -> bool {
         let prefix = format!("{path}.");
-        self.keys.iter().any(|key| key.path.starts_with(&prefix))
+        self.keys.of_config.iter().any(|key| key.path.starts_with(&prefix))
     }
 
-    fn blame_unknown(&mut self, path: &str, name: &Spanned<DeString<'_>>) {
-        let place = self.place(name.span().start);
-        let table = path.rsplit_once('.').map_or("", |(table, _)| table);
-        let siblings = match table.starts_with("listen[") {
-            true => self.listen_keys.iter().map(|key| key.path.as_str()).collect(),
-            false => self.names_in(table),
+    fn blame_unknown(
+        &mut self,
+        path: &str,
+        name: &Spanned<DeString<'_>>,
+        table: &str,
+        names: &[&str],
+    ) {
+        let near = nearest(name.get_ref(), names.iter().copied());
+        let problem = Problem::UnknownKey {
+            nearest: near.or_else(|| self.elsewhere(name.get_ref())).map(str::to_owned),
+            allowed: format!("{table} {}", names.join(", ")),
         };
-        let near = nearest(name.get_ref(), siblings.iter().copied());
-        let allowed = match table {
-            "" => format!("at the top there are {}", siblings.join(", ")),
-            table if table.starts_with("listen[") => {
-                format!("[[listen]] has {}", siblings.join(", "))
-            }
-            table => format!("[{table}] has {}", siblings.join(", ")),
-        };
-        let nearest = near.or_else(|| self.elsewhere(name.get_ref())).map(str::to_owned);
-        self.draft.blame(place, path, Problem::UnknownKey { nearest, allowed });
+        self.draft.blame(self.place(name.span().start), path, problem);
     }
 
     /// The names that may stand in a table, each once.
-    fn names_in(&self, table: &str) -> Vec<&str> {
+    fn names_in(&self, table: &str) -> Vec<&'a str> {
         let mut names = Vec::new();
         if table.is_empty() {
             names.push("listen");
         }
-        for key in self.keys {
+        for key in &self.keys.of_config {
             let rest = match table {
                 "" => Some(key.path.as_str()),
                 table => key.path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')),
@@ -191,7 +192,7 @@ impl Reader<'_> {
 
     /// The key of this name in another table.
     fn elsewhere(&self, name: &str) -> Option<&str> {
-        let paths = self.keys.iter().map(|key| key.path.as_str());
+        let paths = self.keys.of_config.iter().map(|key| key.path.as_str());
         paths.into_iter().find(|path| path.rsplit('.').next() == Some(name))
     }
 
@@ -229,8 +230,17 @@ fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
 
 fn join(table: &str, name: &str) -> String {
     match table {
-        "" => name.to_owned(),
-        table => format!("{table}.{name}"),
+        "" => shown_name(name),
+        table => format!("{table}.{}", shown_name(name)),
+    }
+}
+
+/// In quotes where TOML wants them: a dot in a name doesn't lead into a table.
+fn shown_name(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    match !name.is_empty() && name.chars().all(bare) {
+        true => name.to_owned(),
+        false => format!("{name:?}"),
     }
 }
 

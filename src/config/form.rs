@@ -1,4 +1,4 @@
-//! The forms a value may have, each with its limits: how it is read, and what is said if it can't be.
+//! The forms a value may have, each with its limits: how it is read, and what is said if not.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

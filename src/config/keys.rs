@@ -23,12 +23,33 @@ pub(super) struct Key<T> {
     pub(super) meaning: &'static str,
 }
 
+/// The whole table.
+pub(super) struct Keys {
+    /// All but those of `[[listen]]`, in the order in which they are documented.
+    pub(super) of_config: Vec<Key<Config>>,
+    /// Those of one element of `[[listen]]`.
+    pub(super) of_listener: Vec<Key<Listen>>,
+}
+
 const MILLI: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MIB: usize = 1 << 20;
 
-/// All keys but those of `[[listen]]`, in the order in which they are documented.
-pub(super) fn keys() -> Vec<Key<Config>> {
+impl Keys {
+    pub(super) fn all() -> Self {
+        Self { of_config: of_config(), of_listener: of_listener() }
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<&Key<Config>> {
+        self.of_config.iter().find(|key| key.path == path)
+    }
+
+    pub(super) fn find_of_listener(&self, name: &str) -> Option<&Key<Listen>> {
+        self.of_listener.iter().find(|key| key.path == name)
+    }
+}
+
+fn of_config() -> Vec<Key<Config>> {
     [
         section("limits", |config| &mut config.limits, limits()),
         section("store", |config| &mut config.store, store()),
@@ -50,8 +71,7 @@ pub(super) fn keys() -> Vec<Key<Config>> {
     .collect()
 }
 
-/// The keys of one element of `[[listen]]`.
-pub(super) fn listen() -> Vec<Key<Listen>> {
+fn of_listener() -> Vec<Key<Listen>> {
     vec![
         key(
             "address",

@@ -19,13 +19,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::draft::Draft;
+use self::keys::Keys;
 use self::mistake::{Errors, Place};
 use self::value::Value;
 use crate::connection::frame::Framing;
 
 /// Where values come from; each source is laid over those before it, and all of them over the
-/// defaults.
-#[derive(Debug, Clone, Default)]
+/// defaults. It has no `Debug`: an environment is full of secrets.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file, if there is one.
     pub file: Option<PathBuf>,
@@ -39,20 +40,17 @@ pub struct Sources {
 
 /// The configuration these sources make, or everything that is wrong with them.
 pub fn load(sources: &Sources) -> Result<Config, Errors> {
-    let mut draft = Draft::of_defaults();
+    let keys = Keys::all();
+    let mut draft = Draft::of_defaults(&keys);
     if let Some(path) = &sources.file {
-        file::read(path, &mut draft);
+        file::read(path, &keys, &mut draft);
     }
-    environment::read(&sources.environment, &mut draft);
-    if let Some(address) = &sources.listen {
+    environment::read(&sources.environment, &keys, &mut draft);
+    if let (Some(address), Some(key)) = (&sources.listen, keys.find_of_listener("address")) {
         draft.keep_first_listener();
-        if let Some(key) = keys::listen().iter().find(|key| key.path == "address") {
-            draft.set_listen(0, key, &Value::guess(address), Place::Flag("--listen"));
-        }
+        draft.set_listener(0, key, &Value::guess(address), Place::Flag("--listen"));
     }
-    if let Some(url) = &sources.store
-        && let Some(key) = keys::keys().iter().find(|key| key.path == "store.url")
-    {
+    if let (Some(url), Some(key)) = (&sources.store, keys.find("store.url")) {
         draft.set(key, &Value::guess(url), Place::Flag("--store"));
     }
     draft.finish()
@@ -92,7 +90,7 @@ impl Config {
 impl Default for Config {
     /// What the daemon does with nothing given.
     fn default() -> Self {
-        Draft::of_defaults().config
+        Draft::of_defaults(&Keys::all()).config
     }
 }
 

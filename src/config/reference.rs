@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::keys::{self, Key};
+use super::keys::{Key, Keys};
 use super::value::Value;
 use super::{Config, environment};
 
@@ -18,11 +18,11 @@ fn in_project(path: &str) -> PathBuf {
 fn tables() -> String {
     let mut text = String::new();
     put_heading(&mut text, "[[listen]]");
-    for key in keys::listen() {
+    for key in Keys::all().of_listener {
         put_row(&mut text, &key, &key.path);
     }
     let mut last = String::new();
-    for key in keys::keys() {
+    for key in Keys::all().of_config {
         let (table, name) = key.path.rsplit_once('.').unwrap();
         if table != last {
             put_heading(&mut text, &format!("[{table}]"));
@@ -67,10 +67,10 @@ fn the_example_holds_every_key_with_its_default() {
     }
     let example: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
     let listen = example["listen"][0].as_table().unwrap();
-    for key in keys::listen() {
+    for key in Keys::all().of_listener {
         assert!(listen.contains_key(&key.path), "listen[0].{} is missing", key.path);
     }
-    for key in keys::keys() {
+    for key in Keys::all().of_config {
         let (table, name) = key.path.rsplit_once('.').unwrap();
         let table = table.split('.').fold(&example, |table, name| table[name].as_table().unwrap());
         assert!(table.contains_key(name), "{} is missing", key.path);
@@ -80,7 +80,7 @@ fn the_example_holds_every_key_with_its_default() {
 #[test]
 fn every_key_has_a_variable_of_its_own() {
     let mut variables: Vec<_> =
-        keys::keys().iter().map(|key| environment::variable(&key.path)).collect();
+        Keys::all().of_config.iter().map(|key| environment::variable(&key.path)).collect();
     assert!(variables.contains(&"STATED_GATEWAYS__ROOM__RETRY_FOR".to_owned()));
     let count = variables.len();
     variables.sort();

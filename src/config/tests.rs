@@ -1,15 +1,18 @@
 //! The configuration as a whole: sources in, a configuration or the complete list of mistakes out.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Loads a file called `stated.toml` with this text, and these variables.
 fn load_texts(file: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, Errors> {
-    let mut draft = Draft::of_defaults();
+    let keys = Keys::all();
+    let mut draft = Draft::of_defaults(&keys);
     if let Some(text) = file {
-        file::read_text(Path::new("stated.toml"), text, &mut draft);
+        file::read_text(Path::new("stated.toml"), text, &keys, &mut draft);
     }
     let pair = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
-    environment::read(&variables.iter().map(pair).collect::<Vec<_>>(), &mut draft);
+    environment::read(&variables.iter().map(pair).collect::<Vec<_>>(), &keys, &mut draft);
     draft.finish()
 }
 
@@ -240,6 +243,18 @@ fn a_size_is_bytes_or_has_a_unit() {
 }
 
 #[test]
+fn a_quoted_name_is_not_taken_apart() {
+    let top = "at the top there are listen, limits, store, gateways, signaling, rollover, log";
+    check(
+        "\"limits.max_in_flight\" = 5\n\"a\\nb\" = 1\n",
+        &[
+            &format!("stated.toml:1:1: \"limits.max_in_flight\": unknown key; {top}"),
+            &format!("stated.toml:2:1: \"a\\nb\": unknown key; {top}"),
+        ],
+    );
+}
+
+#[test]
 fn what_is_in_the_wrong_table_is_pointed_to_the_right_one() {
     check(
         "[store]\nfield_style = \"plain\"\n[gateway.room]\npool_size = 1\n",
@@ -270,11 +285,18 @@ fn listeners_are_tables_with_an_address_of_their_own() {
     );
     check("listen = [5]", &["stated.toml:1:11: listen[0]: found 5, expected a table: [[listen]]"]);
     let twice = "[[listen]]\n[[listen]]\naddress = \"h:1\"\n[[listen]]\nframing = \"lf\"\n";
+    let why = "found \"127.0.0.1:8099\" (the address of listen[0]), expected an address of its \
+               own for each listener";
+    check(twice, &[&format!("stated.toml:4:1: listen[2].address: {why}")]);
+    let by_variable = format!("STATED_LISTEN__1__FRAMING: listen[1].address: {why}");
+    check_variables(&[("STATED_LISTEN__1__FRAMING", "lf")], &[&by_variable]);
+    // What could not be read is not compared.
+    let missing = "found \"h\" (the port is missing), expected HOST:PORT";
     check(
-        twice,
+        "[[listen]]\naddress = \"h\"\n[[listen]]\naddress = \"h\"\n",
         &[
-            "stated.toml:4:1: listen[2].address: found \"127.0.0.1:8099\" (the address of listen[0]), \
-         expected an address of its own for each listener",
+            &format!("stated.toml:2:11: listen[0].address: {missing}"),
+            &format!("stated.toml:4:11: listen[1].address: {missing}"),
         ],
     );
     check("[[listen]]\naddress = \"h:0\"\n[[listen]]\naddress = \"h:0\"\n", &[]);
@@ -301,30 +323,26 @@ fn a_file_that_is_not_toml_is_told_line_by_line_with_the_mistakes_that_are_certa
 
 #[test]
 fn texts_with_a_grammar_of_their_own_are_checked() {
-    for (line, expected) in [
-        (
-            "rollover.time_zone = \"Asia/Soul\"",
-            "1:22: rollover.time_zone: found \"Asia/Soul\" (no such time zone; did you mean \"Asia/Seoul\"?), expected the IANA name of a time zone",
-        ),
-        (
-            "rollover.time_zone = \"\"",
-            "1:22: rollover.time_zone: found \"\" (no such time zone), expected the IANA name of a time zone",
-        ),
-        (
-            "gateways.auth.address = \"localhost\"",
-            "1:25: gateways.auth.address: found \"localhost\" (the port is missing), expected HOST:PORT",
-        ),
-        (
-            "gateways.auth.address = \"localhost:0\"",
-            "1:25: gateways.auth.address: found \"localhost:0\" (the port is not a number from 1 to 65535), expected HOST:PORT",
-        ),
-        (
-            "gateways.auth.address = 8019",
-            "1:25: gateways.auth.address: found 8019, expected HOST:PORT",
-        ),
+    let zone = "expected the IANA name of a time zone";
+    let soul = "(no such time zone; did you mean \"Asia/Seoul\"?)";
+    let port = "(the port is not a number from 1 to 65535)";
+    for (key, value, expected) in [
+        ("rollover.time_zone", "\"Asia/Soul\"", format!("\"Asia/Soul\" {soul}, {zone}")),
+        ("rollover.time_zone", "\"\"", format!("\"\" (no such time zone), {zone}")),
+        ("gateways.auth.address", "\"h:0\"", format!("\"h:0\" {port}, expected HOST:PORT")),
+        ("gateways.auth.address", "8019", "8019, expected HOST:PORT".to_owned()),
     ] {
-        check(line, &[&format!("stated.toml:{expected}")]);
+        let place = format!("stated.toml:1:{}", key.len() + 4);
+        check(&format!("{key} = {value}"), &[&format!("{place}: {key}: found {expected}")]);
     }
+    for zone in ["Asia/Seoul", "UTC", "America/Argentina/Buenos_Aires"] {
+        let config = load_texts(Some(&format!("rollover.time_zone = \"{zone}\"")), &[]).unwrap();
+        assert_eq!(config.rollover.zone().unwrap().iana_name(), Some(zone));
+    }
+}
+
+#[test]
+fn a_log_level_is_a_level_or_a_filter() {
     for good in ["debug", "WARN", "off", "info,stated::store=trace", "stated[{user=u1}]=debug"] {
         check(&format!("log.level = \"{good}\""), &[]);
     }
@@ -340,8 +358,8 @@ fn texts_with_a_grammar_of_their_own_are_checked() {
         ),
     ] {
         let expected = format!(
-            "stated.toml:1:13: log.level: found \"{bad}\" ({why}), expected \"off\", \"error\", \
-             \"warn\", \"info\", \"debug\", \"trace\" or a filter as in \"info,stated::store=debug\""
+            "stated.toml:1:13: log.level: found \"{bad}\" ({why}), expected {}",
+            checks::FILTER_EXPECTED
         );
         check(&format!("log.level = \"{bad}\""), &[&expected]);
     }
@@ -504,4 +522,37 @@ fn no_password_is_ever_printed() {
         &["stated.toml:1:25: gateways.room.address: found \"redis://***@host:6379\" (an address \
            has no scheme), expected HOST:PORT"],
     );
+}
+
+proptest! {
+    /// Whatever happens to the example file in an editor, there is an answer, and a mistake is one
+    /// line with the place where it was made.
+    #[test]
+    fn a_mangled_file_is_read_or_explained(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..20, ".{0,6}"), 1..6)
+    ) {
+        let mut text: Vec<char> =
+            include_str!("../../examples/stated.toml").chars().collect();
+        for (at, removed, added) in edits {
+            let start = at.index(text.len());
+            let end = text.len().min(start + removed);
+            text.splice(start..end, added.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(errors) = load_texts(Some(&text), &[]) {
+            prop_assert!(!errors.mistakes.is_empty());
+            for mistake in errors.mistakes {
+                let line = mistake.to_string();
+                prop_assert!(line.starts_with("stated.toml:"), "{line}");
+                prop_assert!(!line.contains('\n'), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nesting_without_end_is_a_mistake_and_not_the_end() {
+    for text in [format!("a = {}", "[".repeat(50_000)), format!("a{} = 1", ".a".repeat(50_000))] {
+        load_texts(Some(&text), &[]).unwrap_err();
+    }
 }
