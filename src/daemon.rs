@@ -12,7 +12,7 @@ use crate::config::{Config, StoreUrl};
 use crate::connection::accept::{BindError, Door, Listener};
 use crate::domain::{Context, Settings};
 use crate::error::Code;
-use crate::nightly::{Nightly, UnknownTimeZone};
+use crate::nightly::Nightly;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::memory::MemoryStore;
 use crate::store::{StateStore, Store};
@@ -30,9 +30,9 @@ pub enum StartError {
     /// The Redis store's configuration makes no sense to the Redis client.
     #[error("the store can't be opened")]
     Redis(#[from] crate::store::Error),
-    /// The time zone.
-    #[error(transparent)]
-    TimeZone(#[from] UnknownTimeZone),
+    /// `rollover.time_zone` is none.
+    #[error("unknown time zone {0:?}")]
+    TimeZone(String),
 }
 
 /// A running daemon.
@@ -96,12 +96,14 @@ impl Daemon {
         }
     }
 
-    fn start_night(&self) -> Result<(), UnknownTimeZone> {
+    fn start_night(&self) -> Result<(), StartError> {
         let context = Arc::clone(&self.context);
         let rollover = self.config.rollover.clone();
         let stop = self.stop_serving.clone();
         let auth = &self.config.gateways.auth;
-        let nightly = Arc::new(Nightly::new(context, rollover, auth, stop)?);
+        let unknown = || StartError::TimeZone(self.config.rollover.time_zone.clone());
+        let nightly = Nightly::new(context, rollover, auth, stop).ok_or_else(unknown)?;
+        let nightly = Arc::new(nightly);
         let closer = Arc::clone(&nightly);
         self.serving.spawn(async move { closer.close_overdue_days().await });
         self.serving.spawn(async move { nightly.deliver().await });

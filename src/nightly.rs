@@ -38,28 +38,17 @@ pub struct Nightly {
     stop: CancellationToken,
 }
 
-/// `rollover.time_zone` is none that the daemon knows.
-#[derive(Debug, thiserror::Error)]
-#[error("unknown time zone {name:?}")]
-pub struct UnknownTimeZone {
-    /// The name.
-    pub name: String,
-    /// Why.
-    pub source: jiff::Error,
-}
-
 impl Nightly {
-    /// For the given store and gateways.
+    /// For the given store and gateways; `None` if `rollover.time_zone` is no time zone, which a
+    /// checked configuration rules out.
     pub fn new(
         context: Arc<Context>,
         rollover: config::Rollover,
         auth: &config::Gateway,
         stop: CancellationToken,
-    ) -> Result<Self, UnknownTimeZone> {
-        let name = rollover.time_zone.clone();
-        let time_zone =
-            jiff::tz::TimeZone::get(&name).map_err(|source| UnknownTimeZone { name, source })?;
-        Ok(Self {
+    ) -> Option<Self> {
+        let time_zone = rollover.zone()?;
+        Some(Self {
             context,
             rollover,
             time_zone,

@@ -95,8 +95,11 @@ impl Cli {
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's own output")]
 fn check_config(file: &std::path::Path) -> ExitCode {
     match config::check(file) {
-        Ok(_) => {
+        Ok(config) => {
             println!("{}: no mistakes", file.display());
+            for doubt in config.doubts() {
+                println!("{}: {doubt}", file.display());
+            }
             ExitCode::SUCCESS
         }
         Err(mistakes) => {

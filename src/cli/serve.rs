@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::ServeArgs;
-use crate::config::{self, Config, LogFormat, Sources, StoreUrl};
+use crate::config::{self, Config, LogFormat, Sources};
 use crate::daemon::Daemon;
 
 /// The exit status of a daemon whose configuration is wrong, as clap has it for wrong arguments.
@@ -67,14 +67,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
 /// The first lines of the log: what will be kept where, and who will be called.
 fn announce(config: &Config) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "stated starts");
-    let store = match &config.store.url {
-        StoreUrl::Memory => "memory",
-        StoreUrl::Embedded(_) => "embedded",
-        StoreUrl::Redis(_) => "redis",
-        StoreUrl::RedisCluster(_) => "redis cluster",
-        StoreUrl::RedisSentinel { .. } => "redis sentinel",
-    };
-    tracing::info!(store, "the state is kept");
+    tracing::info!(store = %config.store.url, "the state is kept");
     let gateways = &config.gateways;
     for (peer, gateway) in
         [("room", &gateways.room), ("signaling", &gateways.signaling), ("auth", &gateways.auth)]
@@ -85,6 +78,9 @@ fn announce(config: &Config) {
             framing = gateway.framing.name(),
             "will be called"
         );
+    }
+    for doubt in config.doubts() {
+        tracing::warn!("{doubt}");
     }
 }
 

@@ -186,8 +186,7 @@ pub struct Redis {
 }
 
 /// `store.redis.field_style`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldStyle {
     /// `data`
     Plain,
@@ -235,8 +234,7 @@ pub struct Signaling {
 }
 
 /// `signaling.study_time_reply`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StudyTimeReply {
     /// The study time alone, at once.
     StudyTime,
@@ -277,8 +275,7 @@ pub struct Log {
 }
 
 /// `log.format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     Auto,

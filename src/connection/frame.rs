@@ -3,8 +3,7 @@
 use bytes::{Buf, BufMut, BytesMut};
 
 /// How payloads are delimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// A 4-byte unsigned big-endian length, then the payload.
     Length4,

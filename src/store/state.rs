@@ -3,8 +3,8 @@
 //! The memory and the embedded store are this value behind a lock; the tests hold the Redis
 //! scripts against it. Nothing here grows with the number of users but the tables themselves.
 //!
-//! How a day ends in it: closing only counts [`State::day`](State) up. What an entry of an older
-//! day holds is thereby sealed, without being touched: it reads as null, and [`Entry::settle`]
+//! How a day ends in it: closing only counts the running day up. What an entry of an older
+//! day holds is thereby sealed, without being touched: it reads as null, and `Entry::settle`
 //! sets it aside when somebody next writes to the entry or delivers it.
 
 use std::collections::{BTreeMap, HashSet};
