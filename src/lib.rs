@@ -11,4 +11,5 @@ pub mod domain;
 pub mod error;
 pub mod nightly;
 pub mod store;
+pub mod throttle;
 pub mod upstream;

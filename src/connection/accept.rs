@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::DefaultHashBuilder;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -15,11 +16,16 @@ use super::frame::Framing;
 use super::{Connection, Shared};
 use crate::config::{Limits, Listen};
 use crate::domain::Context;
+use crate::throttle::{Admitted, Throttle};
 
 /// Connections that the kernel keeps while all workers are busy.
 const BACKLOG: u32 = 1024;
 /// Pause after a failed accept: it fails when descriptors run out, and again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection is silent before the kernel asks whether the peer's machine is there.
+/// Nothing of it reaches the peer's program.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
 /// A listener could not be opened (CHAT-022).
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,7 @@ pub struct Listener {
 pub struct Door {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    turned_away: Throttle,
 }
 
 impl Listener {
@@ -87,7 +94,8 @@ impl Door {
     ) -> Self {
         let places = Arc::new(Semaphore::new(limits.max_connections));
         let hasher = DefaultHashBuilder::default();
-        Self { shared: Arc::new(Shared { context, limits, tasks, stop, hasher }), places }
+        let shared = Arc::new(Shared { context, limits, tasks, stop, hasher });
+        Self { shared, places, turned_away: Throttle::new() }
     }
 
     /// Accepts until the daemon stops.
@@ -111,15 +119,14 @@ impl Door {
     /// Serves the peer in a task of its own, if there is a place.
     fn admit(&self, stream: TcpStream, peer: SocketAddr, framing: Framing) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::warn!(
-                %peer,
-                max_connections = self.shared.limits.max_connections,
-                "turned away: every connection is taken"
-            );
+            if let Some(Admitted { held_back }) = self.turned_away.admit() {
+                let max_connections = self.shared.limits.max_connections;
+                tracing::warn!(%peer, max_connections, held_back, "turned away: no place is free");
+            }
             return;
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, "replies may be delayed: {error}");
+        if let Err(error) = set_options(&stream) {
+            tracing::debug!(%peer, "the socket keeps its defaults: {error}");
         }
         let connection = Connection::new(stream, framing, Arc::clone(&self.shared));
         self.shared.tasks.spawn(async move {
@@ -131,4 +138,11 @@ impl Door {
             }
         });
     }
+}
+
+/// Replies leave at once, and a peer whose machine vanished is noticed at last.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }

@@ -125,21 +125,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves the peer until it leaves, its stream breaks, or the daemon stops. Every frame that
     /// was read is answered before.
     pub async fn serve(mut self) -> io::Result<()> {
+        if let Err(error) = self.exchange().await {
+            // The peer is gone; what it asked for before is done all the same.
+            poll_fn(|task| self.poll_unanswered(task)).await;
+            return Err(error);
+        }
+        self.linger().await
+    }
+
+    async fn exchange(&mut self) -> io::Result<()> {
         let stop = self.shared.stop.clone();
         let mut stopped = pin!(stop.cancelled());
         loop {
             tokio::select! {
                 biased;
-                done = poll_fn(|task| self.poll_exchange(task)) => {
-                    done?;
-                    break;
-                }
+                done = poll_fn(|task| self.poll_exchange(task)) => return done,
                 () = &mut stopped, if self.input.state == InputState::Open => {
                     self.input.state = InputState::Draining;
                 }
             }
         }
-        self.linger().await
+    }
+
+    /// Works on what was read until all of it is done.
+    fn poll_unanswered(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        self.poll_work(task);
+        let waiting = self.in_flight.iter().any(|entry| !matches!(entry.state, Progress::Done(_)));
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Does whatever can be done now; ready when all is read, answered and written.
@@ -173,6 +185,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Takes one frame into work or reads more input; whether there was either.
     fn poll_take(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
+        if self.input.state == InputState::Closed {
+            return Ok(false);
+        }
         match self.input.decoder.find(&self.input.buffer) {
             Ok(Some(found)) => {
                 let request = Request::decode(&self.input.buffer[found.start..found.end]);
@@ -181,7 +196,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(true)
             }
             Ok(None) => self.poll_read(task),
-            Err(_) if self.input.state == InputState::Closed => Ok(false),
             Err(broken) => {
                 self.push(Touches::Nothing, Progress::Done(Err(broken.into())));
                 self.close_input();
@@ -191,9 +205,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_read(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
-        if self.input.state == InputState::Closed {
-            return Ok(false);
-        }
         self.input.buffer.reserve(READ_BYTES);
         match poll_read_buf(Pin::new(&mut self.stream), task, &mut self.input.buffer) {
             Poll::Ready(Ok(0)) => self.close_input(),

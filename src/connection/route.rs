@@ -3,7 +3,6 @@
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -11,13 +10,10 @@ use hashbrown::DefaultHashBuilder;
 
 use super::frame::{BrokenFraming, Framing, PayloadTooLong};
 use super::request::{self, Request};
-use crate::domain::{self, Call, Context, Reply, UnixMillis, UserId};
+use crate::domain::{self, Call, Context, Reply, UserId};
 use crate::domain::{auth, chat, room, scheduling, signaling};
 use crate::error::Code;
-
-/// Log lines for one code within [`REPETITION_WINDOW`]; what is beyond is counted, not written.
-const REPETITIONS_MAX: u64 = 10;
-const REPETITION_WINDOW: Duration = Duration::from_secs(10);
+use crate::throttle::{Admitted, Throttle};
 
 /// Why a request is answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -145,37 +141,16 @@ pub fn forwards_about(request: &Request) -> Option<&UserId> {
     }
 }
 
-/// Lines of each code in the running window, so that an outage does not fill the disk.
-static REPETITIONS: [Repetition; Code::ALL.len()] =
-    [const { Repetition { window: AtomicU64::new(0), lines: AtomicU64::new(0) } }; Code::ALL.len()];
-
-struct Repetition {
-    window: AtomicU64,
-    lines: AtomicU64,
-}
-
-impl Repetition {
-    /// Whether one more line may be written; how many were held back in the window that ended.
-    fn admit(&self) -> (bool, u64) {
-        let window = UnixMillis::now().0 / REPETITION_WINDOW.as_millis() as u64;
-        let mut held_back = 0;
-        if self.window.swap(window, Ordering::Relaxed) != window {
-            held_back = self.lines.swap(0, Ordering::Relaxed).saturating_sub(REPETITIONS_MAX);
-        }
-        (self.lines.fetch_add(1, Ordering::Relaxed) < REPETITIONS_MAX, held_back)
-    }
-}
+/// One for each code, so that an outage neither fills the disk nor hides other errors.
+static LINES: [Throttle; Code::ALL.len()] = [const { Throttle::new() }; Code::ALL.len()];
 
 fn log(error: &Error) {
     let code = error.code();
     let at = Code::ALL.iter().position(|other| *other == code);
-    let Some(repetition) = at.and_then(|at| REPETITIONS.get(at)) else { return };
-    let (admitted, held_back) = repetition.admit();
+    let lines = at.and_then(|at| LINES.get(at));
+    let Some(Admitted { held_back }) = lines.and_then(Throttle::admit) else { return };
     if held_back > 0 {
         tracing::info!(code = code.code(), held_back, "more replies with this error");
-    }
-    if !admitted {
-        return;
     }
     match code {
         Code::UserNotFound => tracing::debug!(code = code.code(), "answered: {error}"),

@@ -194,7 +194,7 @@ impl Dispatcher {
         let refused = self.counters.refused.load(Relaxed);
         let unknown = self.counters.unknown.load(Relaxed);
         if let Err(error) = outcome
-            && self.counters.warnings.allows()
+            && self.counters.warnings.admit().is_some()
         {
             tracing::warn!(refused, unknown, %error, "{text}");
         }

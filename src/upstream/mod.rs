@@ -14,7 +14,6 @@ pub mod message;
 mod pool;
 mod reply;
 mod room;
-mod throttle;
 mod turn;
 
 pub use call::{DropCause, REPLY_BYTES_MAX};

@@ -14,10 +14,10 @@ use super::dispatch::Dispatcher;
 use super::gateway::Gateway;
 use super::message::Left;
 use super::reply::OwnerReply;
-use super::throttle::Throttle;
 use super::turn::Turn;
 use crate::config;
 use crate::domain::{RoomId, UserId};
+use crate::throttle::Throttle;
 
 /// A room-out that was never tried is not dropped before this, however short `retry_for` is.
 const UNTRIED_MIN: Duration = Duration::from_secs(1);
@@ -213,7 +213,7 @@ impl Drop for Job {
 impl RoomCounters {
     pub(super) fn dropped(&self, why: Why) {
         let dropped = self.dropped.fetch_add(1, Relaxed) + 1;
-        if self.warnings.allows() {
+        if self.warnings.admit().is_some() {
             tracing::warn!(dropped, why = why.text(), "a room-out is dropped: {}", why.text());
         }
     }
