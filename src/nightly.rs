@@ -21,9 +21,8 @@ const OVERDUE_POLL: Duration = Duration::from_millis(200);
 /// daemon may have, or may have died over one.
 const IDLE_POLL: Duration = Duration::from_secs(2);
 /// The first pause after a frame that was not acknowledged; it doubles up to
-/// [`RETRY_PAUSE_MAX`].
+/// `rollover.retry_max`.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// How long a daemon waits with study times that fit no frame before it looks at them again.
 const TOO_LONG_PAUSE: Duration = Duration::from_secs(60);
 
@@ -80,11 +79,11 @@ impl Nightly {
     /// Delivers closed days (contract §5.2), until the daemon stops. A frame that is under way then
     /// is seen to its end.
     pub async fn deliver(&self) {
-        let mut pause = Pause::default();
+        let mut pause = self.new_pause();
         while !self.stop.is_cancelled() {
             match self.context.store.next_batch(self.limits()).await {
                 Ok(NextBatch::Send(batch)) => match self.deliver_batch(&batch).await {
-                    Ok(()) => pause = Pause::default(),
+                    Ok(()) => pause = self.new_pause(),
                     Err(error) => {
                         tracing::warn!(
                             batch = batch.id,
@@ -137,7 +136,7 @@ impl Nightly {
         self.context.upstream.auth.call(&message, deadline).await?;
         // The frame is with auth. If this can't be written down it is sent again: that is the
         // only way to be sure, and why frames can be stamped.
-        let mut pause = Pause::default();
+        let mut pause = self.new_pause();
         let keep = if self.rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
         while let Err(error) = self.context.store.acknowledge_batch(batch, keep).await {
             tracing::warn!(batch = batch.id, "an acknowledgement is not written down yet: {error}");
@@ -153,6 +152,10 @@ impl Nightly {
             "delivered"
         );
         Ok(())
+    }
+
+    fn new_pause(&self) -> Pause {
+        Pause { failures: 0, max: self.rollover.retry_max }
     }
 
     fn limits(&self) -> BatchLimits {
@@ -177,9 +180,10 @@ impl Nightly {
 }
 
 /// A pause that grows while nothing succeeds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pause {
     failures: u32,
+    max: Duration,
 }
 
 impl Pause {
@@ -188,6 +192,6 @@ impl Pause {
         self.failures = self.failures.saturating_add(1);
         // Somewhere in the upper half, so that several daemons do not ask in step.
         let share = 0.5 + fastrand::f64() / 2.0;
-        doubled.min(RETRY_PAUSE_MAX).mul_f64(share)
+        doubled.min(self.max).mul_f64(share)
     }
 }

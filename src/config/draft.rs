@@ -171,6 +171,7 @@ fn blank() -> Config {
             batch_users: 0,
             keep_online: false,
             last_timeout: Duration::ZERO,
+            retry_max: Duration::ZERO,
             stamp: false,
             time_zone: String::new(),
         },

@@ -286,6 +286,13 @@ fn rollover() -> Vec<Key<Rollover>> {
             "How long after its latest SCHEDULER a night without SCHEDULER_LAST closes by itself.",
         ),
         key(
+            "retry_max",
+            "10s",
+            duration(MILLI..=HOUR, |rollover| &mut rollover.retry_max),
+            "The longest pause before a frame that auth did not acknowledge is sent again; the first \
+             is a quarter of a second, and each is twice the one before.",
+        ),
+        key(
             "stamp",
             "false",
             flag(|rollover| &mut rollover.stamp),

@@ -251,6 +251,8 @@ pub struct Rollover {
     pub keep_online: bool,
     /// When a night without SCHEDULER_LAST closes by itself.
     pub last_timeout: Duration,
+    /// The longest pause before a frame is sent again.
+    pub retry_max: Duration,
     /// Whether frames to auth carry `day` and `batch`.
     pub stamp: bool,
     /// IANA name of the time zone in which days are dated.

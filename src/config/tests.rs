@@ -76,6 +76,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             batch_users: 25,
             keep_online: true,
             last_timeout: Duration::from_secs(600),
+            retry_max: Duration::from_secs(10),
             stamp: false,
             time_zone: "Asia/Seoul".to_owned(),
         },
