@@ -65,7 +65,16 @@ impl Breaker {
         self.failing.as_ref().is_some_and(|failing| failing.cause.is_slow())
     }
 
-    /// A connection was made. Returns how many attempts failed before it.
+    /// A connection was made. That proves little if the last one was closed at once: then what is
+    /// said on it has to come through first. Returns how many attempts failed before it.
+    pub(super) fn connected(&mut self) -> u64 {
+        match &self.failing {
+            Some(failing) if failing.cause == ConnectFailure::HungUp => 0,
+            Some(_) | None => self.succeeded(),
+        }
+    }
+
+    /// The peer took a message. Returns how many attempts failed before it.
     pub(super) fn succeeded(&mut self) -> u64 {
         self.failing.take().map_or(0, |failing| failing.failures)
     }
@@ -152,6 +161,18 @@ mod tests {
         }
         let soon = now + Duration::from_micros(10) + QUICK_PAUSE_FIRST;
         assert_eq!(breaker.stand(soon), Stand::HalfOpen);
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_at_once_has_to_take_a_message_first() {
+        let mut breaker = Breaker::default();
+        let now = Instant::now();
+        breaker.failed(ConnectFailure::HungUp, now, now);
+        assert_eq!(breaker.connected(), 0);
+        assert_ne!(breaker.stand(now), Stand::Closed);
+        assert_eq!(breaker.succeeded(), 1);
+        breaker.failed(REFUSED, now, now);
+        assert_eq!(breaker.connected(), 1);
     }
 
     #[test]

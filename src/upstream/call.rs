@@ -99,9 +99,6 @@ impl Connection {
         message: &[u8],
         by: Instant,
     ) -> Result<Received, Failure> {
-        if Instant::now() >= by {
-            return Err(Failure::Timeout { sent: false });
-        }
         if !self.is_clean() {
             return Err(Failure::Unsent);
         }

@@ -372,6 +372,73 @@ mod tests {
         4 + message("u1", 1).len()
     }
 
+    /// Does what the dice say, in each connection anew; returns what it heard.
+    async fn moody_talk(mut talk: Talk) -> Vec<String> {
+        use tokio::io::AsyncReadExt;
+        let mut heard = Vec::new();
+        loop {
+            match fastrand::u8(..12) {
+                0 => break,
+                1 => {
+                    let mut some = vec![0; fastrand::usize(1..framed_message_len())];
+                    let _half = talk.stream.read_exact(&mut some).await;
+                    break;
+                }
+                2 => {
+                    heard.extend(talk.hear().await);
+                    break;
+                }
+                3 => {
+                    heard.extend(talk.hear().await);
+                    // The other side may be gone.
+                    let _sent = talk.stream.try_write(&[0, 0]);
+                    break;
+                }
+                _ => match talk.hear().await {
+                    Some(message) => {
+                        talk.say(b"SUCCESS").await;
+                        heard.push(message);
+                    }
+                    None => break,
+                },
+            }
+        }
+        if fastrand::bool() {
+            talk.reset();
+        }
+        heard
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn however_connections_break_nothing_is_told_twice_and_everything_is_accounted_for() {
+        const TOLD: u64 = 3000;
+        let (peer, gateway) = start().await;
+        for number in 0..TOLD {
+            gateway.tell(out(&format!("u{}", number % 100), number as i64));
+        }
+        let counters = gateway.counters();
+        let stopped = gateway.shutdown(Instant::now() + 3 * LONG);
+        tokio::pin!(stopped);
+        let mut talks = FuturesUnordered::new();
+        let mut heard = Vec::new();
+        loop {
+            tokio::select! {
+                talk = peer.accept() => talks.push(moody_talk(talk)),
+                Some(messages) = talks.next() => heard.extend(messages),
+                () = &mut stopped => break,
+            }
+        }
+        while let Some(messages) = talks.next().await {
+            heard.extend(messages);
+        }
+        let (answered, unknown) = (count(&counters.answered), count(&counters.unknown));
+        assert_eq!(answered + unknown, TOLD);
+        assert!(answered > TOLD / 2 && unknown > 0, "{counters:?}");
+        let told = heard.len();
+        assert!(told as u64 >= answered);
+        assert_eq!(heard.into_iter().collect::<HashSet<_>>().len(), told);
+    }
+
     #[tokio::test]
     async fn what_is_not_answered_or_answered_with_an_error_is_not_sent_again() {
         let peer = Peer::new(Framing::Length4).await;

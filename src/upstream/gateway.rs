@@ -93,10 +93,9 @@ impl Gateway {
         loop {
             let mut lease =
                 self.pool.lease(limits.patience).await.map_err(|none| self.no_connection(none))?;
-            let Some(connection) = lease.connection() else { continue };
-            let was_pooled = connection.was_pooled();
+            let was_pooled = lease.was_pooled();
             let by = if was_pooled { limits.reply_by } else { limits.first_reply_by() };
-            match connection.exchange(message, by).await {
+            match lease.exchange(message, by).await {
                 Ok(Received { payload, rest }) => {
                     match rest {
                         Rest::Nothing => lease.give_back(),

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -15,9 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::breaker::{Breaker, Stand};
-use super::call::Connection;
+use super::call::{Connection, Failure, Received};
 use super::connect::{ConnectFailure, connect};
 use crate::config;
+
+/// While others hold the open connections and a trial is under way, a caller in line looks after
+/// this time whether another trial is due.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The pool of one peer.
 #[derive(Debug)]
@@ -69,7 +74,7 @@ enum Plan {
 }
 
 /// A connection in the hands of one caller. Dropped as it came it goes to the next caller; dropped
-/// after [`Lease::connection`] it is closed, unless [`Lease::give_back`] vouched for it.
+/// after [`Lease::exchange`] it is closed, unless [`Lease::give_back`] vouched for it.
 #[derive(Debug)]
 pub(super) struct Lease {
     pool: Arc<Pool>,
@@ -184,7 +189,8 @@ impl Pool {
         let limit = state.limit(patience);
         match state.breaker.stand(now) {
             Stand::Open { retry_at, .. } => limit.min(retry_at),
-            Stand::Closed | Stand::HalfOpen => limit,
+            Stand::HalfOpen => limit.min(now + LOOK_AGAIN_AFTER),
+            Stand::Closed => limit,
         }
     }
 
@@ -227,12 +233,9 @@ impl Pool {
             let mut state = self.state();
             state.opening -= 1;
             state.open += 1;
-            state.breaker.succeeded()
+            state.breaker.connected()
         };
-        if failures > 0 {
-            let (peer, address) = (self.peer, &self.config.address);
-            tracing::info!(peer, %address, failures, "{peer} is reachable again");
-        }
+        self.log_recovery(failures);
         self.pass_on(connection);
         self.open_what_is_missing();
     }
@@ -241,6 +244,18 @@ impl Pool {
         self.state().opening -= 1;
         self.note_failure(cause, started);
         self.open_what_is_missing();
+    }
+
+    fn note_success(&self) {
+        let failures = self.state().breaker.succeeded();
+        self.log_recovery(failures);
+    }
+
+    fn log_recovery(&self, failures: u64) {
+        if failures > 0 {
+            let (peer, address) = (self.peer, &self.config.address);
+            tracing::info!(peer, %address, failures, "{peer} is reachable again");
+        }
     }
 
     fn note_failure(&self, cause: ConnectFailure, started: Instant) {
@@ -324,10 +339,28 @@ impl State {
 }
 
 impl Lease {
-    /// The connection, to say something on it: from now on it counts as dirty.
-    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+    /// Whether the connection lay in the pool since it was made.
+    pub(super) fn was_pooled(&self) -> bool {
+        self.connection.as_ref().is_some_and(Connection::was_pooled)
+    }
+
+    /// One exchange. From its first byte on the connection counts as dirty.
+    pub(super) async fn exchange(
+        &mut self,
+        message: &[u8],
+        by: Instant,
+    ) -> Result<Received, Failure> {
+        if Instant::now() >= by {
+            return Err(Failure::Timeout { sent: false });
+        }
+        // A lease without a connection was given back already.
+        let Some(connection) = &mut self.connection else { return Err(Failure::Unsent) };
         self.touched = true;
-        self.connection.as_mut()
+        let outcome = connection.exchange(message, by).await;
+        if !connection.was_pooled() && !matches!(outcome, Err(Failure::Unsent)) {
+            self.pool.note_success();
+        }
+        outcome
     }
 
     /// The exchange is complete and nothing is left over: the next caller may have it.
