@@ -17,7 +17,8 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use super::gateway::{CallError, Gateway};
 use super::reply::{OwnerReply, Reply};
-use super::room::{Job, RoomCounters, Why};
+use super::report::Report;
+use super::room::{Job, RoomCounters};
 use crate::domain::UserId;
 
 /// How long a room-out waits for what its connection forwarded before about the same user. That
@@ -39,6 +40,7 @@ pub(super) struct Dispatcher {
     in_flight: FuturesUnordered<BoxFuture<'static, (Job, Result<Reply, CallError>)>>,
     /// Nothing is tried before.
     paused_until: Option<Instant>,
+    report: Report,
 }
 
 /// What waits behind the first room-out of a user.
@@ -53,6 +55,7 @@ impl Dispatcher {
     pub(super) fn new(gateway: Gateway, counters: Arc<RoomCounters>) -> Self {
         Self {
             gateway,
+            report: Report::new(Arc::clone(&counters)),
             counters,
             turns: FuturesUnordered::new(),
             lanes: HashMap::new(),
@@ -80,6 +83,7 @@ impl Dispatcher {
                 Some(job) = self.turns.next() => self.join_lane(job),
                 Some((job, outcome)) = self.in_flight.next() => self.conclude(job, &outcome),
                 () = until(self.paused_until) => self.paused_until = None,
+                () = until(self.report.due_at()) => self.report.say(),
                 () = until(stop_by) => break,
                 changed = stop.changed() => if changed.is_err() { break },
             }
@@ -143,7 +147,7 @@ impl Dispatcher {
                 return;
             };
             if job.is_over(now) {
-                self.counters.dropped(Why::TimeUp);
+                self.counters.dropped_late.fetch_add(1, Relaxed);
                 self.leave_lane(job);
             } else {
                 self.attempt(job);
@@ -167,37 +171,31 @@ impl Dispatcher {
     }
 
     fn conclude(&mut self, mut job: Job, outcome: &Result<Reply, CallError>) {
+        let counters = &self.counters;
         match outcome {
             Ok(reply) => {
-                self.counters.answered.fetch_add(1, Relaxed);
+                counters.answered.fetch_add(1, Relaxed);
                 job.answer(OwnerReply::read(reply));
             }
-            Err(CallError::TooLong { .. }) => self.counters.dropped(Why::TooLong),
-            Err(error) if error.nothing_sent() => return self.put_back(job),
-            Err(CallError::Refused { .. }) => {
-                self.counters.refused.fetch_add(1, Relaxed);
-                self.warn_untold("room refused a room-out, which is not repeated", outcome);
+            Err(CallError::TooLong { .. }) => {
+                counters.dropped_long.fetch_add(1, Relaxed);
             }
+            Err(error) if error.nothing_sent() => return self.put_back(job),
+            Err(error @ CallError::Refused { .. }) => {
+                counters.refused.fetch_add(1, Relaxed);
+                self.report.blame(*error);
+            }
+            // Room may know of it, and telling it twice would count a member down twice.
             Err(
-                CallError::Timeout { .. }
+                error @ (CallError::Timeout { .. }
                 | CallError::Dropped { .. }
-                | CallError::Unreachable { .. },
+                | CallError::Unreachable { .. }),
             ) => {
-                self.counters.unknown.fetch_add(1, Relaxed);
-                self.warn_untold("room may not know of a room-out, which is not repeated", outcome);
+                counters.unknown.fetch_add(1, Relaxed);
+                self.report.blame(*error);
             }
         }
         self.leave_lane(job);
-    }
-
-    fn warn_untold(&self, text: &str, outcome: &Result<Reply, CallError>) {
-        let refused = self.counters.refused.load(Relaxed);
-        let unknown = self.counters.unknown.load(Relaxed);
-        if let Err(error) = outcome
-            && self.counters.warnings.admit().is_some()
-        {
-            tracing::warn!(refused, unknown, %error, "{text}");
-        }
     }
 
     /// Nothing was sent: room is told again when it can be reached.
@@ -236,21 +234,15 @@ impl Dispatcher {
         }
     }
 
-    fn drop_everything(self, mut arrivals: mpsc::UnboundedReceiver<Job>) {
+    fn drop_everything(mut self, mut arrivals: mpsc::UnboundedReceiver<Job>) {
         arrivals.close();
         let unknown = self.in_flight.len() as u64;
         let behind: usize = self.lanes.values().map(|lane| lane.behind.len()).sum();
         let unsent = arrivals.len() + self.turns.len() + self.ready.len() + self.again.len();
         let dropped = (unsent + behind) as u64;
         self.counters.unknown.fetch_add(unknown, Relaxed);
-        self.counters.dropped.fetch_add(dropped, Relaxed);
-        if dropped + unknown > 0 {
-            tracing::warn!(
-                dropped,
-                unknown,
-                "room was not told of everyone who left: the daemon stops"
-            );
-        }
+        self.counters.dropped_stopping.fetch_add(dropped, Relaxed);
+        self.report.say();
     }
 }
 
@@ -521,7 +513,7 @@ mod tests {
             gateway.tell(out("same", room));
         }
         let counters = gateway.counters();
-        eventually(|| count(&counters.dropped) == 200).await;
+        eventually(|| counters.dropped() == 200).await;
         assert_eq!(count(&counters.queued), 0);
         let peer = dead.listen();
         eventually(|| gateway.gateway().retry_at().is_none()).await;
@@ -541,7 +533,7 @@ mod tests {
         for room in 1..=3 {
             gateway.tell(out("u1", room));
         }
-        assert_eq!(count(&gateway.counters().dropped), 1);
+        assert_eq!(gateway.counters().dropped(), 1);
         assert_eq!(count(&gateway.counters().queued), 2);
         let mut talk = dead.listen().accept().await;
         for room in 1..=2 {
@@ -567,7 +559,7 @@ mod tests {
         assert_eq!(talk.hear().await, None);
         gateway.tell(out("u1", 51));
         let counters = gateway.counters();
-        assert_eq!((count(&counters.answered), count(&counters.dropped)), (50, 1));
+        assert_eq!((count(&counters.answered), counters.dropped()), (50, 1));
         gateway.shutdown(far()).await;
     }
 
@@ -581,7 +573,7 @@ mod tests {
         eventually(|| count(&gateway.counters().retried) >= 1).await;
         gateway.shutdown(Instant::now() + Duration::from_millis(20)).await;
         let counters = gateway.counters();
-        assert_eq!(count(&counters.dropped) + count(&counters.unknown), 50);
+        assert_eq!(counters.dropped() + count(&counters.unknown), 50);
         assert!(count(&counters.unknown) <= 1);
         assert_eq!(count(&counters.queued), 0);
     }

@@ -481,26 +481,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn callers_of_a_peer_known_to_be_away_share_one_attempt() {
+        let dead = DeadPeer::new();
+        let gateway = gateway(&config(dead.address(), Framing::Length4));
+        call(&gateway, "a").await.unwrap_err();
+        for attempts in 2..10 {
+            eventually(|| gateway.retry_at().is_none()).await;
+            for outcome in join_all((0..100).map(|_| call(&gateway, "a"))).await {
+                outcome.unwrap_err();
+            }
+            assert_eq!(gateway.counters().failed.load(Relaxed), attempts);
+        }
+    }
+
+    #[tokio::test]
     async fn a_black_hole_costs_one_connect_timeout_and_not_one_a_call() {
         let dead = DeadPeer::new();
-        let config = config::Gateway {
-            connect_timeout: Duration::from_millis(100),
-            ..config(dead.address(), Framing::Length4)
-        };
+        let connect_timeout = Duration::from_secs(2);
+        let config =
+            config::Gateway { connect_timeout, ..config(dead.address(), Framing::Length4) };
         let _hole = dead.black_hole().await;
         let gateway = gateway(&config);
-        let cause = ConnectFailure::TimedOut;
-        let outcome = call(&gateway, "a").await;
-        assert_eq!(outcome, Err(CallError::Unreachable { peer: "peer", cause }));
-        let failed = gateway.counters().failed.load(Relaxed);
-        let retry_at = gateway.retry_at().unwrap();
-        for _ in 0..1000 {
-            let outcome = call(&gateway, "a").await;
-            assert_eq!(outcome, Err(CallError::Unreachable { peer: "peer", cause }));
-        }
-        if Instant::now() < retry_at {
-            assert_eq!(gateway.counters().failed.load(Relaxed), failed);
-        }
+        // From here on time passes only when everybody waits.
+        tokio::time::pause();
+        let started = Instant::now();
+        let check = async |cost: Duration| {
+            let started = Instant::now();
+            let cause = ConnectFailure::TimedOut;
+            for outcome in join_all((0..100).map(|_| call(&gateway, "a"))).await {
+                assert_eq!(outcome, Err(CallError::Unreachable { peer: "peer", cause }));
+            }
+            // The runtime's clock ticks in milliseconds.
+            let elapsed = started.elapsed();
+            assert!(elapsed >= cost && elapsed <= cost + Duration::from_millis(5), "{elapsed:?}");
+        };
+        check(connect_timeout).await;
+        check(Duration::ZERO).await;
+        eventually(|| gateway.retry_at().is_none()).await;
+        check(TRIAL_PATIENCE).await;
+        // The trial goes on by itself and fails, and its back-off begins.
+        eventually(|| gateway.retry_at().is_some()).await;
+        check(Duration::ZERO).await;
+        assert!(started.elapsed() < 3 * connect_timeout);
     }
 
     #[tokio::test]

@@ -10,9 +10,11 @@ mod dispatch;
 #[cfg(test)]
 mod fake;
 mod gateway;
+mod lease;
 pub mod message;
 mod pool;
 mod reply;
+mod report;
 mod room;
 mod turn;
 

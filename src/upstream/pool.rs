@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::breaker::{Breaker, Stand};
-use super::call::{Connection, Failure, Received};
+use super::call::Connection;
 use super::connect::{ConnectFailure, connect};
+use super::lease::Lease;
 use crate::config;
 
 /// While others hold the open connections and a trial is under way, a caller in line looks after
@@ -71,15 +72,6 @@ enum Plan {
     Open(usize),
     /// Send them away.
     Refuse(Line, ConnectFailure),
-}
-
-/// A connection in the hands of one caller. Dropped as it came it goes to the next caller; dropped
-/// after [`Lease::exchange`] it is closed, unless [`Lease::give_back`] vouched for it.
-#[derive(Debug)]
-pub(super) struct Lease {
-    pool: Arc<Pool>,
-    connection: Option<Connection>,
-    touched: bool,
 }
 
 /// How long to wait for a connection.
@@ -179,7 +171,7 @@ impl Pool {
     }
 
     fn hand_out(self: &Arc<Self>, connection: Connection) -> Lease {
-        Lease { pool: Arc::clone(self), connection: Some(connection), touched: false }
+        Lease::new(Arc::clone(self), connection)
     }
 
     /// A waiting caller looks up when its patience ends, and when the breaker lets it try.
@@ -223,7 +215,7 @@ impl Pool {
         match self.stopping.run_until_cancelled(opening).await {
             Some(Ok(stream)) => self.opened(Connection::new(stream, self.config.framing)),
             Some(Err(cause)) => self.opening_failed(cause, started),
-            None => self.opening_failed(ConnectFailure::Stopping, started),
+            None => self.state().opening -= 1,
         }
     }
 
@@ -241,12 +233,16 @@ impl Pool {
     }
 
     fn opening_failed(self: &Arc<Self>, cause: ConnectFailure, started: Instant) {
-        self.state().opening -= 1;
-        self.note_failure(cause, started);
+        let failures = {
+            let mut state = self.state();
+            state.opening -= 1;
+            state.breaker.failed(cause, started, Instant::now())
+        };
+        self.log_failure(cause, failures);
         self.open_what_is_missing();
     }
 
-    fn note_success(&self) {
+    pub(super) fn note_success(&self) {
         let failures = self.state().breaker.succeeded();
         self.log_recovery(failures);
     }
@@ -258,12 +254,15 @@ impl Pool {
         }
     }
 
-    fn note_failure(&self, cause: ConnectFailure, started: Instant) {
-        if cause == ConnectFailure::Stopping {
-            return;
-        }
+    /// A connection was of no use before anything was said on it.
+    pub(super) fn hung_up(&self) {
+        let now = Instant::now();
+        let failures = self.state().breaker.failed(ConnectFailure::HungUp, now, now);
+        self.log_failure(ConnectFailure::HungUp, failures);
+    }
+
+    fn log_failure(&self, cause: ConnectFailure, failures: u64) {
         self.counters.failed.fetch_add(1, Relaxed);
-        let failures = self.state().breaker.failed(cause, started, Instant::now());
         if failures == 1 {
             let (peer, address) = (self.peer, &self.config.address);
             tracing::warn!(peer, %address, %cause, "{peer} can't be reached: {cause}");
@@ -271,7 +270,7 @@ impl Pool {
     }
 
     /// To the first in line who is still there, or to the idle ones.
-    fn pass_on(self: &Arc<Self>, mut connection: Connection) {
+    pub(super) fn pass_on(self: &Arc<Self>, mut connection: Connection) {
         loop {
             let next = {
                 let mut state = self.state();
@@ -288,13 +287,13 @@ impl Pool {
                     }
                 }
             };
-            let Err(Ok(mut lease)) = next.send(Ok(self.hand_out(connection))) else { return };
-            let Some(returned) = lease.connection.take() else { return };
+            let Err(Ok(lease)) = next.send(Ok(self.hand_out(connection))) else { return };
+            let Some(returned) = lease.into_connection() else { return };
             connection = returned;
         }
     }
 
-    fn discard(self: &Arc<Self>, connection: Connection) {
+    pub(super) fn discard(self: &Arc<Self>, connection: Connection) {
         drop(connection);
         self.counters.discarded.fetch_add(1, Relaxed);
         self.state().open -= 1;
@@ -334,56 +333,6 @@ impl State {
             patience.trial_by
         } else {
             patience.free_by.max(patience.open_by)
-        }
-    }
-}
-
-impl Lease {
-    /// Whether the connection lay in the pool since it was made.
-    pub(super) fn was_pooled(&self) -> bool {
-        self.connection.as_ref().is_some_and(Connection::was_pooled)
-    }
-
-    /// One exchange. From its first byte on the connection counts as dirty.
-    pub(super) async fn exchange(
-        &mut self,
-        message: &[u8],
-        by: Instant,
-    ) -> Result<Received, Failure> {
-        if Instant::now() >= by {
-            return Err(Failure::Timeout { sent: false });
-        }
-        // A lease without a connection was given back already.
-        let Some(connection) = &mut self.connection else { return Err(Failure::Unsent) };
-        self.touched = true;
-        let outcome = connection.exchange(message, by).await;
-        if !connection.was_pooled() && !matches!(outcome, Err(Failure::Unsent)) {
-            self.pool.note_success();
-        }
-        outcome
-    }
-
-    /// The exchange is complete and nothing is left over: the next caller may have it.
-    pub(super) fn give_back(mut self) {
-        self.touched = false;
-        if let Some(connection) = &mut self.connection {
-            connection.set_pooled();
-        }
-    }
-
-    /// The peer accepted the connection and let go of it before a byte was sent: as good as not
-    /// accepted.
-    pub(super) fn hung_up(self) {
-        self.pool.note_failure(ConnectFailure::HungUp, Instant::now());
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        match self.connection.take() {
-            Some(connection) if self.touched => self.pool.discard(connection),
-            Some(connection) => self.pool.pass_on(connection),
-            None => {}
         }
     }
 }

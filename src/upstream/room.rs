@@ -17,7 +17,6 @@ use super::reply::OwnerReply;
 use super::turn::Turn;
 use crate::config;
 use crate::domain::{RoomId, UserId};
-use crate::throttle::Throttle;
 
 /// A room-out that was never tried is not dropped before this, however short `retry_for` is.
 const UNTRIED_MIN: Duration = Duration::from_secs(1);
@@ -46,8 +45,8 @@ pub struct RoomOut {
     pub turn: Turn,
 }
 
-/// What became of room-outs so far. Each that was asked for is in exactly one of `answered`,
-/// `refused`, `unknown`, `dropped`, or waits still.
+/// What became of room-outs so far. Each is in exactly one of `answered`, `refused`, `unknown`,
+/// one of the `dropped` ones, or `queued`.
 #[derive(Debug, Default)]
 pub struct RoomCounters {
     /// Room answered.
@@ -56,13 +55,18 @@ pub struct RoomCounters {
     pub refused: AtomicU64,
     /// Handed to a connection that broke or stayed silent. Room may know, so it is not told again.
     pub unknown: AtomicU64,
-    /// Never told: the queue was full, the time was up, or the daemon stopped.
-    pub dropped: AtomicU64,
+    /// Never told: the queue was full.
+    pub dropped_full: AtomicU64,
+    /// Never told: room could not be reached in time.
+    pub dropped_late: AtomicU64,
+    /// Never told: longer than room reads.
+    pub dropped_long: AtomicU64,
+    /// Never told: the daemon stopped.
+    pub dropped_stopping: AtomicU64,
     /// Attempts that sent nothing and were put back.
     pub retried: AtomicU64,
     /// Waiting or under way.
     pub queued: AtomicU64,
-    pub(super) warnings: Throttle,
 }
 
 /// A room-out in the queue.
@@ -77,15 +81,6 @@ pub(super) struct Job {
     tried: bool,
     counters: Arc<RoomCounters>,
     _place: OwnedSemaphorePermit,
-}
-
-/// Why a room-out is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    QueueFull,
-    TimeUp,
-    TooLong,
-    Stopping,
 }
 
 impl RoomGateway {
@@ -150,8 +145,12 @@ impl RoomGateway {
 
     fn enqueue(&self, out: RoomOut, owner: Option<oneshot::Sender<OwnerReply>>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let why = if self.places.is_closed() { Why::Stopping } else { Why::QueueFull };
-            self.counters.dropped(why);
+            let counters = &self.counters;
+            let dropped = match self.places.is_closed() {
+                true => &counters.dropped_stopping,
+                false => &counters.dropped_full,
+            };
+            dropped.fetch_add(1, Relaxed);
             return;
         };
         let now = Instant::now();
@@ -169,7 +168,7 @@ impl RoomGateway {
             _place: place,
         };
         if self.jobs.send(job).is_err() {
-            self.counters.dropped(Why::Stopping);
+            self.counters.dropped_stopping.fetch_add(1, Relaxed);
         }
     }
 }
@@ -211,21 +210,10 @@ impl Drop for Job {
 }
 
 impl RoomCounters {
-    pub(super) fn dropped(&self, why: Why) {
-        let dropped = self.dropped.fetch_add(1, Relaxed) + 1;
-        if self.warnings.admit().is_some() {
-            tracing::warn!(dropped, why = why.text(), "a room-out is dropped: {}", why.text());
-        }
-    }
-}
-
-impl Why {
-    fn text(self) -> &'static str {
-        match self {
-            Self::QueueFull => "the queue is full",
-            Self::TimeUp => "room could not be reached in time",
-            Self::TooLong => "it is longer than room reads",
-            Self::Stopping => "the daemon stops",
-        }
+    /// Never told, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        let reasons =
+            [&self.dropped_full, &self.dropped_late, &self.dropped_long, &self.dropped_stopping];
+        reasons.iter().map(|reason| reason.load(Relaxed)).sum()
     }
 }
