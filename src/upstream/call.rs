@@ -84,7 +84,7 @@ impl Connection {
 
     /// Asks the system, not the runtime, whether the peer closed the connection or said something
     /// unasked: the runtime may not have looked at the socket yet.
-    fn is_clean(&self) -> bool {
+    pub(super) fn is_clean(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         match SockRef::from(&self.stream).peek(&mut byte) {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,

@@ -318,6 +318,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_closes_an_idle_connection_is_answered_in_kind_before_the_next_call() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let mut talk = connected(&peer, &gateway).await;
+        tokio::time::pause();
+        tokio::io::AsyncWriteExt::shutdown(&mut talk.stream).await.unwrap();
+        assert_eq!(talk.hear().await, None);
+        works_anew(&peer, &gateway).await;
+    }
+
+    #[tokio::test]
     async fn bytes_nobody_asked_for_make_a_connection_unfit() {
         for framing in Framing::ALL {
             let (peer, gateway) = start(framing).await;

@@ -7,11 +7,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,10 @@ use crate::config;
 /// While others hold the open connections and a trial is under way, a caller in line looks after
 /// this time whether another trial is due.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How often idle connections are looked at, so that a peer that closed one is not kept waiting
+/// for our side until somebody calls.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The pool of one peer.
 #[derive(Debug)]
@@ -101,14 +105,16 @@ impl Pool {
         config: config::Gateway,
         tasks: TaskTracker,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let pool = Arc::new(Self {
             peer,
             config,
             counters: Counters::default(),
             tasks,
             stopping: CancellationToken::new(),
             state: Mutex::default(),
-        })
+        });
+        pool.tasks.spawn(sweep_regularly(Arc::downgrade(&pool), pool.stopping.clone()));
+        pool
     }
 
     /// A connection, as soon as there is one.
@@ -126,6 +132,19 @@ impl Pool {
             }
             self.open_what_is_missing();
         }
+    }
+
+    /// Closes the idle connections that the peer closed, or said something on unasked.
+    fn sweep(&self) {
+        let stale: Vec<Connection> = {
+            let mut state = self.state();
+            let idle = std::mem::take(&mut state.idle);
+            let (clean, stale) = idle.into_iter().partition(Connection::is_clean);
+            state.idle = clean;
+            state.open -= stale.len();
+            stale
+        };
+        self.counters.discarded.fetch_add(stale.len() as u64, Relaxed);
     }
 
     /// When a connection may be opened again; `None` if at any time.
@@ -334,6 +353,13 @@ impl State {
         } else {
             patience.free_by.max(patience.open_by)
         }
+    }
+}
+
+async fn sweep_regularly(pool: Weak<Pool>, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(sleep(SWEEP_EVERY)).await.is_some() {
+        let Some(pool) = pool.upgrade() else { return };
+        pool.sweep();
     }
 }
 
