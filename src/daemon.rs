@@ -15,6 +15,7 @@ use crate::error::Code;
 use crate::nightly::Nightly;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
 use crate::store::{StateStore, Store};
 use crate::upstream::Upstream;
 
@@ -151,7 +152,7 @@ fn open_store(
             Ok(Store::Embedded(store))
         }
         StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
-            Err(crate::store::Error::Away("not yet".into()).into())
+            Ok(Store::Redis(RedisStore::open(&config.store, tasks, stop)?))
         }
     }
 }

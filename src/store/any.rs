@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::embedded::EmbeddedStore;
 use super::memory::MemoryStore;
 use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::redis::RedisStore;
 use super::{KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
@@ -16,6 +17,8 @@ pub enum Store {
     Memory(MemoryStore),
     /// `embedded:DIR`
     Embedded(EmbeddedStore),
+    /// `redis://…` and its relatives.
+    Redis(RedisStore),
 }
 
 impl StateStore for Store {
@@ -23,6 +26,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.in_call_order(),
             Self::Embedded(store) => store.in_call_order(),
+            Self::Redis(store) => store.in_call_order(),
         }
     }
 
@@ -35,6 +39,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.open_session(user, room, session).await,
             Self::Embedded(store) => store.open_session(user, room, session).await,
+            Self::Redis(store) => store.open_session(user, room, session).await,
         }
     }
 
@@ -42,6 +47,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close_session(session).await,
             Self::Embedded(store) => store.close_session(session).await,
+            Self::Redis(store) => store.close_session(session).await,
         }
     }
 
@@ -49,6 +55,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.study_time(user).await,
             Self::Embedded(store) => store.study_time(user).await,
+            Self::Redis(store) => store.study_time(user).await,
         }
     }
 
@@ -56,6 +63,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.record_study_time(user, study_time).await,
             Self::Embedded(store) => store.record_study_time(user, study_time).await,
+            Self::Redis(store) => store.record_study_time(user, study_time).await,
         }
     }
 
@@ -68,6 +76,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.list_study_times(entries, at, last_timeout).await,
             Self::Embedded(store) => store.list_study_times(entries, at, last_timeout).await,
+            Self::Redis(store) => store.list_study_times(entries, at, last_timeout).await,
         }
     }
 
@@ -80,6 +89,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close_day(entries, at, last_timeout).await,
             Self::Embedded(store) => store.close_day(entries, at, last_timeout).await,
+            Self::Redis(store) => store.close_day(entries, at, last_timeout).await,
         }
     }
 
@@ -91,6 +101,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close_overdue_day(at, last_timeout).await,
             Self::Embedded(store) => store.close_overdue_day(at, last_timeout).await,
+            Self::Redis(store) => store.close_overdue_day(at, last_timeout).await,
         }
     }
 
@@ -98,6 +109,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.night().await,
             Self::Embedded(store) => store.night().await,
+            Self::Redis(store) => store.night().await,
         }
     }
 
@@ -105,6 +117,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.next_batch(limits).await,
             Self::Embedded(store) => store.next_batch(limits).await,
+            Self::Redis(store) => store.next_batch(limits).await,
         }
     }
 
@@ -112,6 +125,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.acknowledge_batch(batch, keep).await,
             Self::Embedded(store) => store.acknowledge_batch(batch, keep).await,
+            Self::Redis(store) => store.acknowledge_batch(batch, keep).await,
         }
     }
 
@@ -119,6 +133,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close().await,
             Self::Embedded(store) => store.close().await,
+            Self::Redis(store) => store.close().await,
         }
     }
 }

@@ -7,6 +7,7 @@ mod any;
 pub mod embedded;
 pub mod memory;
 pub mod night;
+pub mod redis;
 pub mod state;
 mod table;
 

@@ -1,0 +1,143 @@
+//! Where a Redis server is: at a fixed address, or wherever the sentinels say the master is.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Value,
+};
+use tokio::time::timeout;
+
+use crate::config::Secret;
+
+/// Commands of other tasks that may wait for the connection's writer.
+const PIPELINE_BUFFER: usize = 1024;
+/// How long one sentinel may take before the next is asked.
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Where a server is found.
+pub(super) enum Address {
+    /// Always there.
+    Fixed(ConnectionInfo),
+    /// Where the sentinels say.
+    Master {
+        /// Who is asked, in this order.
+        sentinels: Vec<ConnectionInfo>,
+        /// What they know the master by.
+        name: String,
+        /// How to log in there; its host and port count for nothing.
+        node: ConnectionInfo,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(info) => write!(f, "{}", info.addr()),
+            Self::Master { name, .. } => write!(f, "master {name}"),
+        }
+    }
+}
+
+/// Takes a `redis://` URL. The error says nothing of its content: there may be a password in it.
+pub(super) fn parse_url(url: &Secret) -> Result<ConnectionInfo, String> {
+    let info = url.expose().into_connection_info();
+    // Without this, small replies wait for the acknowledgement of earlier ones.
+    let settings = TcpSettings::default().set_nodelay(true);
+    info.map(|info| info.set_tcp_settings(settings))
+        .map_err(|error| format!("the store's URL is of no use: {}", error.category()))
+}
+
+impl Address {
+    /// Connects, and answers where to. The errors hold no secret.
+    pub(super) async fn connect(
+        &self,
+        connect_timeout: Duration,
+    ) -> Result<(MultiplexedConnection, String), String> {
+        match self {
+            Self::Fixed(info) => {
+                let mut connection = connect_to(info, connect_timeout).await?;
+                check_alive(&mut connection).await?;
+                Ok((connection, info.addr().to_string()))
+            }
+            Self::Master { sentinels, name, node } => {
+                let addr = ask_sentinels(sentinels, name).await?;
+                let info = node.clone().set_addr(addr);
+                let mut connection = connect_to(&info, connect_timeout).await?;
+                check_is_master(&mut connection).await?;
+                Ok((connection, info.addr().to_string()))
+            }
+        }
+    }
+}
+
+async fn connect_to(
+    info: &ConnectionInfo,
+    connect_timeout: Duration,
+) -> Result<MultiplexedConnection, String> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(connect_timeout))
+        // Every operation has its own deadline.
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(PIPELINE_BUFFER);
+    let client = Client::open(info.clone()).map_err(|error| error.to_string())?;
+    let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+    connected.map_err(|error| error.to_string())
+}
+
+/// A server that is loading its data lets us in and then refuses everything.
+async fn check_alive(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    let pong = query(connection, &redis::cmd("PING")).await?;
+    if let Value::ServerError(error) = pong { Err(error.to_string()) } else { Ok(()) }
+}
+
+async fn check_is_master(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    let role = query(connection, &redis::cmd("ROLE")).await?;
+    let is_master = matches!(role, Value::Array(parts) if parts.first().and_then(text).as_deref() == Some("master"));
+    if is_master { Ok(()) } else { Err("the sentinels' master is none yet".to_owned()) }
+}
+
+async fn ask_sentinels(sentinels: &[ConnectionInfo], name: &str) -> Result<ConnectionAddr, String> {
+    let mut why = "there is no sentinel to ask".to_owned();
+    for sentinel in sentinels {
+        match timeout(SENTINEL_TIMEOUT, ask_sentinel(sentinel, name)).await {
+            Ok(Ok(addr)) => return Ok(addr),
+            Ok(Err(error)) => why = error,
+            Err(_) => why = "the sentinels do not answer".to_owned(),
+        }
+    }
+    Err(why)
+}
+
+async fn ask_sentinel(sentinel: &ConnectionInfo, name: &str) -> Result<ConnectionAddr, String> {
+    let mut connection = connect_to(sentinel, SENTINEL_TIMEOUT).await?;
+    let mut cmd = redis::cmd("SENTINEL");
+    cmd.arg("get-master-addr-by-name").arg(name);
+    let reply = query(&mut connection, &cmd).await?;
+    let Value::Array(parts) = reply else {
+        return Err("the sentinels do not know the master's name".to_owned());
+    };
+    let host = parts.first().and_then(text);
+    let port = parts.get(1).and_then(text).and_then(|port| port.parse().ok());
+    match (host, port) {
+        (Some(host), Some(port)) => Ok(ConnectionAddr::Tcp(host, port)),
+        _ => Err("a sentinel's answer can't be read".to_owned()),
+    }
+}
+
+async fn query(connection: &mut MultiplexedConnection, cmd: &redis::Cmd) -> Result<Value, String> {
+    connection.send_packed_command(cmd).await.map_err(|error| error.to_string())
+}
+
+/// A reply's text, if it is one.
+pub(super) fn text(value: &Value) -> Option<String> {
+    if let Value::BulkString(bytes) = value {
+        return String::from_utf8(bytes.clone()).ok();
+    }
+    if let Value::Int(number) = value {
+        return Some(number.to_string());
+    }
+    if let Value::SimpleString(text) = value { Some(text.clone()) } else { None }
+}

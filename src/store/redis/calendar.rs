@@ -1,0 +1,224 @@
+//! Which day it is: known without asking, for as long as no daemon can have ended it unheard.
+//!
+//! The running day stands in one key, and operations on users may not read a second one. So every
+//! daemon reads it over and over and uses what it read for [`LEASE`] after it asked; and whoever
+//! ends a day does not say so before that time has run out for everybody. An operation that still
+//! works with the old day then began before the end was announced, and either order is right.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::call::{Call, RAISE_DAY};
+use super::night::{StoredNight, read_night};
+use super::servers::Servers;
+use super::stored::NIGHT_KEY;
+use super::{refusal, unreached};
+use crate::domain::Day;
+use crate::store::{Error, Result};
+
+/// How often the day is read.
+const READ_EVERY: Duration = Duration::from_millis(100);
+/// How often at the least while Redis is away.
+const READ_EVERY_AWAY: Duration = Duration::from_secs(1);
+/// For how long an answer may be used, from when the question was sent.
+const LEASE: Duration = Duration::from_millis(300);
+/// What the clocks of two machines may disagree over the length of a lease, by far.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// The running day and what else the scripts need to know of the night.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Today {
+    pub(super) day: Day,
+    /// The first day that is not wholly sealed: records without a day may belong to it.
+    pub(super) swept: Day,
+}
+
+/// Knows which day it is.
+#[derive(Clone)]
+pub(super) struct Calendar {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    servers: Servers,
+    read_timeout: Duration,
+    page: watch::Sender<Page>,
+    wanted: Notify,
+}
+
+/// What was read last.
+#[derive(Debug, Clone)]
+struct Page {
+    today: Today,
+    /// When this daemon first heard of the day.
+    day_since: Instant,
+    /// When the latest question that was answered was sent; none before the first.
+    confirmed: Option<Instant>,
+    /// When the latest question that failed was sent, and how.
+    failed: Option<(Instant, Failure)>,
+}
+
+/// An error that many may be told of.
+#[derive(Debug, Clone)]
+enum Failure {
+    Away(String),
+    Failed(String),
+}
+
+impl Calendar {
+    /// Reads the day until `stop`.
+    pub(super) fn keep(
+        servers: Servers,
+        read_timeout: Duration,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let today = Today { day: Day::FIRST, swept: Day::FIRST };
+        let page = Page { today, day_since: Instant::now(), confirmed: None, failed: None };
+        let page = watch::Sender::new(page);
+        let shared = Arc::new(Shared { servers, read_timeout, page, wanted: Notify::new() });
+        let reader = shared.clone();
+        tracker.spawn(async move { stop.run_until_cancelled_owned(reader.keep_reading()).await });
+        Self { shared }
+    }
+
+    /// The running day, as it stood at some time since the caller began.
+    pub(super) async fn today(&self) -> Result<Today> {
+        let page = self.shared.page.borrow().clone();
+        match page.confirmed {
+            Some(sent) if sent.elapsed() < LEASE => Ok(page.today),
+            _ => self.ask().await,
+        }
+    }
+
+    /// The running day, which a record proves to be `day` at the least.
+    pub(super) async fn catch_up(&self, day: Day) -> Result<Today> {
+        let today = self.ask().await?;
+        if today.day >= day {
+            return Ok(today);
+        }
+        // Redis has lost the night and kept records.
+        self.shared.heard_of(day);
+        self.shared.raise(day).await?;
+        self.ask().await
+    }
+
+    /// The running day as it stands after now.
+    async fn ask(&self) -> Result<Today> {
+        let asked = Instant::now();
+        let mut page = self.shared.page.subscribe();
+        self.shared.wanted.notify_one();
+        let told = page.wait_for(|page| page.is_newer_than(asked)).await;
+        let Ok(page) = told.map(|page| page.clone()) else {
+            return Err(Error::Away("the daemon is stopping".to_owned()));
+        };
+        match page.failed {
+            Some((sent, failure)) if sent >= asked => Err(failure.into()),
+            _ => Ok(page.today),
+        }
+    }
+
+    /// The day before `day` was ended.
+    pub(super) fn heard_of(&self, day: Day) {
+        self.shared.heard_of(day);
+    }
+
+    /// Waits until nobody works with an older day than this daemon any more.
+    pub(super) async fn settled(&self) {
+        let since = self.shared.page.borrow().day_since;
+        sleep_until(since + LEASE + MARGIN).await;
+    }
+}
+
+impl Page {
+    fn is_newer_than(&self, asked: Instant) -> bool {
+        let failed = self.failed.as_ref().map(|(sent, _)| *sent);
+        self.confirmed.max(failed).is_some_and(|sent| sent >= asked)
+    }
+}
+
+impl Shared {
+    async fn keep_reading(self: Arc<Self>) {
+        loop {
+            let sent = Instant::now();
+            let read = timeout(self.read_timeout, self.read()).await;
+            let pause = match read.unwrap_or_else(|_| Err(Error::Slow(self.read_timeout))) {
+                Ok(night) => {
+                    self.confirm(sent, &night);
+                    READ_EVERY
+                }
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    self.page.send_modify(|page| page.failed = Some((sent, failure)));
+                    READ_EVERY_AWAY
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.wanted.notified() => {}
+            }
+        }
+    }
+
+    /// The night as it stands. The day never falls: if Redis has lost it, it is told again.
+    async fn read(&self) -> Result<StoredNight> {
+        let reply = self.servers.one(Call::command("HGETALL", NIGHT_KEY)).await;
+        let value: Value = reply.map_err(unreached)?.map_err(refusal)?;
+        let night = read_night(&value);
+        let known = self.page.borrow().today.day;
+        if night.night.day < known {
+            self.raise(known).await?;
+        }
+        Ok(night)
+    }
+
+    fn confirm(&self, sent: Instant, night: &StoredNight) {
+        self.heard_of(night.night.day);
+        self.page.send_modify(|page| {
+            page.today.swept = night.swept.unwrap_or(page.today.day);
+            page.confirmed = Some(sent);
+        });
+    }
+
+    fn heard_of(&self, day: Day) {
+        self.page.send_if_modified(|page| {
+            let is_new = page.today.day < day;
+            if is_new {
+                page.today.day = day;
+                page.day_since = Instant::now();
+            }
+            is_new
+        });
+    }
+
+    async fn raise(&self, day: Day) -> Result<()> {
+        let call = Call::script(&RAISE_DAY, NIGHT_KEY).number(day.0);
+        self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Away(text) => Self::Away(text),
+            Error::Failed(text) | Error::Unreadable(text) => Self::Failed(text),
+            Error::Slow(limit) => Self::Away(format!("no answer within {limit:?}")),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Away(text) => Self::Away(text),
+            Failure::Failed(text) => Self::Failed(text),
+        }
+    }
+}

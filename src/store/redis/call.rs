@@ -1,0 +1,170 @@
+//! What is asked of Redis: a script or a plain command on exactly one key.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Pipeline, ServerError, ServerErrorKind, Value};
+
+/// A Lua script and the hash by which Redis knows it.
+pub(super) struct Script {
+    source: String,
+    hash: String,
+}
+
+impl Script {
+    fn new(parts: &[&str]) -> Self {
+        let source = parts.concat();
+        let hash = redis::Script::new(&source).get_hash().to_owned();
+        Self { source, hash }
+    }
+}
+
+/// A script on a user's record, after the prelude that reads it.
+fn on_record(body: &str) -> Script {
+    Script::new(&[include_str!("scripts/record.lua"), body])
+}
+
+/// A script on the night, after the prelude that reads it.
+fn on_night(body: &str) -> Script {
+    Script::new(&[include_str!("scripts/night.lua"), body])
+}
+
+pub(super) static OPEN_SESSION: LazyLock<Script> =
+    LazyLock::new(|| on_record(include_str!("scripts/open_session.lua")));
+pub(super) static HOLDS_SESSION: LazyLock<Script> =
+    LazyLock::new(|| on_record(include_str!("scripts/holds_session.lua")));
+pub(super) static CLOSE_SESSION: LazyLock<Script> =
+    LazyLock::new(|| on_record(include_str!("scripts/close_session.lua")));
+pub(super) static RECORD_STUDY_TIME: LazyLock<Script> =
+    LazyLock::new(|| on_record(include_str!("scripts/record_study_time.lua")));
+pub(super) static LIST_STUDY_TIME: LazyLock<Script> =
+    LazyLock::new(|| on_record(include_str!("scripts/list_study_time.lua")));
+pub(super) static SEAL_STUDY_TIME: LazyLock<Script> =
+    LazyLock::new(|| on_record(include_str!("scripts/seal_study_time.lua")));
+pub(super) static FORGET_SEALED_TIME: LazyLock<Script> =
+    LazyLock::new(|| on_record(include_str!("scripts/forget_sealed_time.lua")));
+pub(super) static CLOSE_DAY: LazyLock<Script> =
+    LazyLock::new(|| on_night(include_str!("scripts/close_day.lua")));
+pub(super) static CLOSE_OVERDUE_DAY: LazyLock<Script> =
+    LazyLock::new(|| on_night(include_str!("scripts/close_overdue_day.lua")));
+pub(super) static BEGIN_LISTING: LazyLock<Script> =
+    LazyLock::new(|| on_night(include_str!("scripts/begin_listing.lua")));
+pub(super) static RAISE_DAY: LazyLock<Script> =
+    LazyLock::new(|| on_night(include_str!("scripts/raise_day.lua")));
+pub(super) static END_SWEEP: LazyLock<Script> =
+    LazyLock::new(|| on_night(include_str!("scripts/end_sweep.lua")));
+pub(super) static FORM_BATCH: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/form_batch.lua")]));
+pub(super) static ACKNOWLEDGE_BATCH: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/acknowledge_batch.lua")]));
+pub(super) static FORGET_BATCH: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/forget_batch.lua")]));
+pub(super) static HOLD_LOCK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/hold_lock.lua")]));
+pub(super) static DELETE_IF_EQUAL: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/delete_if_equal.lua")]));
+
+/// A script or a command, its one key, and its further arguments.
+///
+/// Every call may be sent twice: the second time it changes nothing that the first has not.
+#[derive(Clone)]
+pub(super) struct Call {
+    what: What,
+    key: String,
+    arguments: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Script(&'static Script),
+    Command(&'static str),
+}
+
+/// What Redis said to one call.
+pub(super) type Reply = Result<Value, ServerError>;
+
+impl Call {
+    pub(super) fn script(script: &'static Script, key: impl Into<String>) -> Self {
+        Self { what: What::Script(script), key: key.into(), arguments: Vec::new() }
+    }
+
+    pub(super) fn command(name: &'static str, key: impl Into<String>) -> Self {
+        Self { what: What::Command(name), key: key.into(), arguments: Vec::new() }
+    }
+
+    pub(super) fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    pub(super) fn number(self, argument: impl std::fmt::Display) -> Self {
+        self.arg(argument.to_string())
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn to_cmd(&self, sent: ScriptAs) -> Cmd {
+        let mut cmd = match (self.what, sent) {
+            (What::Command(name), ScriptAs::Hash | ScriptAs::Source) => redis::cmd(name),
+            (What::Script(script), ScriptAs::Hash) => script_cmd("EVALSHA", &script.hash),
+            (What::Script(script), ScriptAs::Source) => script_cmd("EVAL", &script.source),
+        };
+        cmd.arg(&self.key);
+        for argument in &self.arguments {
+            cmd.arg(argument);
+        }
+        cmd
+    }
+}
+
+/// How a script is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScriptAs {
+    /// By its hash: short, but Redis may not know it.
+    Hash,
+    /// As it is, the first time in a pipeline: from then on Redis knows it.
+    Source,
+}
+
+fn script_cmd(name: &str, script: &str) -> Cmd {
+    let mut cmd = redis::cmd(name);
+    cmd.arg(script).arg(1);
+    cmd
+}
+
+/// The calls in their order, as one write.
+pub(super) fn pipeline(calls: &[Call], sent: ScriptAs) -> Pipeline {
+    let mut known: Vec<*const Script> = Vec::new();
+    let mut pipeline = Pipeline::with_capacity(calls.len());
+    for call in calls {
+        let first = match call.what {
+            What::Script(script) => first_of(&mut known, script),
+            What::Command(_) => false,
+        };
+        pipeline.add_command(call.to_cmd(if first { sent } else { ScriptAs::Hash }));
+    }
+    pipeline
+}
+
+fn first_of(known: &mut Vec<*const Script>, script: &'static Script) -> bool {
+    let is_new = !known.contains(&std::ptr::from_ref(script));
+    if is_new {
+        known.push(script);
+    }
+    is_new
+}
+
+/// What came back, one reply a call.
+pub(super) fn replies(values: Vec<Value>) -> Vec<Reply> {
+    values.into_iter().map(reply).collect()
+}
+
+fn reply(value: Value) -> Reply {
+    if let Value::ServerError(error) = value { Err(error) } else { Ok(value) }
+}
+
+/// Whether Redis did not know a script by its hash.
+pub(super) fn is_unknown_script(reply: &Reply) -> bool {
+    matches!(reply, Err(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}

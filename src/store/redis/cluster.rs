@@ -1,0 +1,404 @@
+//! A Redis Cluster: which master has which slot, and going where a slot has moved.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use redis::{ConnectionAddr, ConnectionInfo, ServerError, ServerErrorKind, Value};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::address::{Address, text};
+use super::call::{Call, Reply};
+use super::server::{Fault, Server};
+
+/// Slots of every cluster.
+const SLOTS: u16 = 16384;
+/// How often the map is read when nobody complains.
+const MAP_EVERY: Duration = Duration::from_secs(5);
+/// How often while there is none.
+const MAP_EVERY_AWAY: Duration = Duration::from_millis(500);
+/// The shortest time between two readings.
+const MAP_SPACING: Duration = Duration::from_millis(20);
+/// How long one server may take to tell its map.
+const MAP_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a request waits for the map it asked for.
+const MAP_WAIT: Duration = Duration::from_millis(150);
+/// How often a call is sent on before we give up.
+const HOPS_MAX: usize = 5;
+
+/// The masters of a cluster.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    seeds: Vec<ConnectionInfo>,
+    connect_timeout: Duration,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    servers: Mutex<HashMap<String, Server>>,
+    map: ArcSwapOption<SlotMap>,
+    /// When the reading of the map that ended last was begun.
+    read: watch::Sender<Instant>,
+    wanted: Notify,
+}
+
+/// Who has which slot: ranges in rising order, the last slot included.
+struct SlotMap {
+    ranges: Vec<(u16, u16, String)>,
+}
+
+/// What a reply means for the way of its call.
+enum Way {
+    Arrived(Reply),
+    /// The slot lives there.
+    Moved(Server),
+    /// The cluster is changing.
+    Later(ServerError),
+}
+
+impl Cluster {
+    /// Starts to keep the map and connections to all masters, until `stop`.
+    pub(super) fn keep(
+        seeds: Vec<ConnectionInfo>,
+        connect_timeout: Duration,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            seeds,
+            connect_timeout,
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+            servers: Mutex::new(HashMap::new()),
+            map: ArcSwapOption::empty(),
+            read: watch::Sender::new(Instant::now()),
+            wanted: Notify::new(),
+        });
+        let keeper = shared.clone();
+        tracker.spawn(async move { stop.run_until_cancelled_owned(keeper.keep_map()).await });
+        Self { shared }
+    }
+
+    /// Makes the calls one after the other.
+    pub(super) async fn in_order(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
+        let mut replies = Vec::with_capacity(calls.len());
+        for call in calls {
+            replies.push(self.route(call).await?);
+        }
+        Ok(replies)
+    }
+
+    /// Makes the calls in any order: one pipeline a master, all masters at once.
+    pub(super) async fn each(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
+        if let [call] = calls {
+            return Ok(vec![self.route(call).await?]);
+        }
+        let shares = self.shares(calls).await?;
+        let sent = shares.iter().map(|share| share.server.send_once(&share.calls));
+        let sent = futures_util::future::join_all(sent).await;
+        let mut replies: Vec<Option<Reply>> = calls.iter().map(|_| None).collect();
+        for (share, answered) in shares.iter().zip(sent) {
+            // What did not arrive is sent again, call by call, wherever it belongs now.
+            let answered = answered.unwrap_or_default();
+            for (place, reply) in share.places.iter().zip(answered) {
+                if let (Some(slot), Way::Arrived(reply)) =
+                    (replies.get_mut(*place), self.shared.way(reply))
+                {
+                    *slot = Some(reply);
+                }
+            }
+        }
+        let mut complete = Vec::with_capacity(calls.len());
+        for (call, reply) in calls.iter().zip(replies) {
+            complete.push(match reply {
+                Some(reply) => reply,
+                None => self.route(call).await?,
+            });
+        }
+        Ok(complete)
+    }
+
+    /// The servers that have slots, each once.
+    pub(super) async fn masters(&self) -> Result<Vec<Server>, Fault> {
+        self.shared.refresh().await;
+        let map = self.shared.map.load_full().ok_or_else(|| self.shared.away())?;
+        let mut addresses: Vec<_> = map.ranges.iter().map(|(_, _, address)| address).collect();
+        addresses.sort();
+        addresses.dedup();
+        Ok(addresses.into_iter().map(|address| self.shared.server_at(address)).collect())
+    }
+
+    /// Sends the call to whoever has its slot, and on to where it has moved.
+    async fn route(&self, call: &Call) -> Result<Reply, Fault> {
+        let slot = slot_of(call.key().as_bytes());
+        let mut server = self.master_of(slot).await?;
+        let mut has_failed = false;
+        let mut refused = None;
+        for _ in 0..HOPS_MAX {
+            match self.send(&server, call).await {
+                Ok(Way::Arrived(reply)) => return Ok(reply),
+                Ok(Way::Moved(to)) => server = to,
+                Ok(Way::Later(error)) => {
+                    refused = Some(error);
+                    self.shared.refresh().await;
+                    sleep(MAP_SPACING).await;
+                    server = self.master_of(slot).await?;
+                }
+                Err(fault) => {
+                    self.shared.refresh().await;
+                    let now = self.master_of(slot).await?;
+                    let is_hopeless = has_failed || matches!(fault, Fault::Away(_));
+                    if is_hopeless && now.is_same(&server) {
+                        return Err(fault);
+                    }
+                    (server, has_failed) = (now, true);
+                }
+            }
+        }
+        match refused {
+            Some(error) => Err(Fault::Away(error.to_string())),
+            None => Err(Fault::Away("the cluster sends us in circles".to_owned())),
+        }
+    }
+
+    async fn send(&self, server: &Server, call: &Call) -> Result<Way, Fault> {
+        let reply = server.send_once(std::slice::from_ref(call)).await?.pop();
+        let reply = reply.ok_or_else(|| Fault::Broken("a reply is missing".to_owned()))?;
+        if let Err(error) = &reply
+            && error.kind() == Some(ServerErrorKind::Ask)
+            && let Some(to) = self.shared.redirect(error)
+        {
+            return Ok(self.shared.way(to.send_asking(call).await?));
+        }
+        Ok(self.shared.way(reply))
+    }
+
+    async fn shares(&self, calls: &[Call]) -> Result<Vec<Share>, Fault> {
+        let mut shares: Vec<Share> = Vec::new();
+        for (place, call) in calls.iter().enumerate() {
+            let server = self.master_of(slot_of(call.key().as_bytes())).await?;
+            let share = shares.iter_mut().find(|share| share.server.is_same(&server));
+            match share {
+                Some(share) => share.take(place, call),
+                None => {
+                    shares.push(Share { server, places: vec![place], calls: vec![call.clone()] })
+                }
+            }
+        }
+        Ok(shares)
+    }
+
+    async fn master_of(&self, slot: u16) -> Result<Server, Fault> {
+        if let Some(server) = self.shared.known_master_of(slot) {
+            return Ok(server);
+        }
+        self.shared.refresh().await;
+        self.shared.known_master_of(slot).ok_or_else(|| self.shared.away())
+    }
+}
+
+/// The calls of a list that one server gets, and where in the list they stood.
+struct Share {
+    server: Server,
+    places: Vec<usize>,
+    calls: Vec<Call>,
+}
+
+impl Share {
+    fn take(&mut self, place: usize, call: &Call) {
+        self.places.push(place);
+        self.calls.push(call.clone());
+    }
+}
+
+impl Shared {
+    async fn keep_map(self: Arc<Self>) {
+        loop {
+            let begun = Instant::now();
+            let pause = match self.read_map().await {
+                Some(map) => {
+                    self.adopt(map);
+                    MAP_EVERY
+                }
+                None => MAP_EVERY_AWAY,
+            };
+            self.read.send_replace(begun);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.wanted.notified() => sleep_until(begun + MAP_SPACING).await,
+            }
+        }
+    }
+
+    /// Asks one server after the other, connected ones first.
+    async fn read_map(&self) -> Option<SlotMap> {
+        let mut candidates: Vec<_> = self
+            .servers()
+            .iter()
+            .map(|(address, server)| (address.clone(), server.clone()))
+            .collect();
+        candidates.sort_by_key(|(_, server)| server.connection_number().is_none());
+        for seed in &self.seeds {
+            let address = seed.addr().to_string();
+            if !candidates.iter().any(|(known, _)| *known == address) {
+                candidates.push((address.clone(), self.server_at(&address)));
+            }
+        }
+        for (address, server) in candidates {
+            let ask = Call::command("CLUSTER", "SLOTS");
+            let asked = timeout(MAP_TIMEOUT, server.send_once(std::slice::from_ref(&ask))).await;
+            let Ok(Ok(replies)) = asked else { continue };
+            if let Some(Ok(value)) = replies.first()
+                && let Some(map) = read_slots(value, &address)
+            {
+                return Some(map);
+            }
+        }
+        None
+    }
+
+    /// Connects to new masters, lets go of servers that are none any more.
+    fn adopt(&self, map: SlotMap) {
+        for (_, _, address) in &map.ranges {
+            drop(self.server_at(address));
+        }
+        let is_needed = |address: &String| {
+            map.ranges.iter().any(|(_, _, master)| master == address)
+                || self.seeds.iter().any(|seed| seed.addr().to_string() == *address)
+        };
+        self.servers().retain(|address, server| {
+            let is_needed = is_needed(address);
+            if !is_needed {
+                server.stop();
+            }
+            is_needed
+        });
+        self.map.store(Some(Arc::new(map)));
+    }
+
+    /// Has the map read again, and waits for it a moment.
+    async fn refresh(&self) {
+        let asked = Instant::now();
+        let mut read = self.read.subscribe();
+        self.wanted.notify_one();
+        let waited = timeout(MAP_WAIT, read.wait_for(|begun| *begun >= asked)).await;
+        drop(waited);
+    }
+
+    fn servers(&self) -> MutexGuard<'_, HashMap<String, Server>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server at `host:port`, connected to from now on.
+    fn server_at(&self, address: &str) -> Server {
+        let mut servers = self.servers();
+        if let Some(server) = servers.get(address) {
+            return server.clone();
+        }
+        let info = self.info_at(address);
+        let stop = self.stop.child_token();
+        let server = Server::keep(Address::Fixed(info), self.connect_timeout, &self.tracker, stop);
+        servers.insert(address.to_owned(), server.clone());
+        server
+    }
+
+    /// How to log in at `host:port`: as at the first seed.
+    #[expect(clippy::expect_used, reason = "a cluster's URL names one server at the least")]
+    fn info_at(&self, address: &str) -> ConnectionInfo {
+        let seed = self.seeds.first().expect("there is a seed").clone();
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+        let (host, port) = (host.to_owned(), port.parse().unwrap_or(6379));
+        if let ConnectionAddr::TcpTls { insecure, tls_params, .. } = seed.addr().clone() {
+            return seed.set_addr(ConnectionAddr::TcpTls { host, port, insecure, tls_params });
+        }
+        seed.set_addr(ConnectionAddr::Tcp(host, port))
+    }
+
+    fn known_master_of(&self, slot: u16) -> Option<Server> {
+        let map = self.map.load();
+        let ranges = &map.as_ref()?.ranges;
+        let at = ranges.partition_point(|(_, last, _)| *last < slot);
+        let (first, _, address) = ranges.get(at)?;
+        (*first <= slot).then(|| self.server_at(address))
+    }
+
+    fn away(&self) -> Fault {
+        Fault::Away("no server of the cluster has this slot".to_owned())
+    }
+
+    fn way(&self, reply: Reply) -> Way {
+        let Err(error) = &reply else { return Way::Arrived(reply) };
+        match error.kind() {
+            Some(ServerErrorKind::Moved) => {
+                self.wanted.notify_one();
+                self.redirect(error).map_or_else(|| Way::Later(error.clone()), Way::Moved)
+            }
+            Some(
+                ServerErrorKind::Ask | ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown,
+            ) => Way::Later(error.clone()),
+            _ => Way::Arrived(reply),
+        }
+    }
+
+    /// Where a MOVED or ASK points to: `slot host:port`.
+    fn redirect(&self, error: &ServerError) -> Option<Server> {
+        let address = error.details()?.split_ascii_whitespace().nth(1)?;
+        (!address.starts_with(':')).then(|| self.server_at(address))
+    }
+}
+
+/// Reads CLUSTER SLOTS as answered by the server at `asked`: a host left out is its own.
+fn read_slots(value: &Value, asked: &str) -> Option<SlotMap> {
+    let Value::Array(entries) = value else { return None };
+    let asked_host = asked.rsplit_once(':').map_or(asked, |(host, _)| host);
+    let mut ranges = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let Value::Array(parts) = entry else { return None };
+        let [first, last, Value::Array(master), ..] = parts.as_slice() else { return None };
+        let host = text(master.first()?).filter(|host| !host.is_empty());
+        let host = host.unwrap_or_else(|| asked_host.to_owned());
+        let port = text(master.get(1)?)?;
+        let (first, last) = (text(first)?.parse().ok()?, text(last)?.parse().ok()?);
+        ranges.push((first, last, format!("{host}:{port}")));
+    }
+    ranges.sort();
+    (!ranges.is_empty()).then_some(SlotMap { ranges })
+}
+
+/// The slot of a key: of the part in its first braces, if there is anything in them.
+fn slot_of(key: &[u8]) -> u16 {
+    let tagged = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = key.get(open + 1..)?;
+        let close = rest.iter().position(|byte| *byte == b'}')?;
+        rest.get(..close).filter(|tag| !tag.is_empty())
+    });
+    crc16(tagged.unwrap_or(key)) % SLOTS
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+    }
+}

@@ -1,0 +1,317 @@
+//! Handing closed days to auth, frame by frame, by one daemon at a time.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::Value;
+
+use super::call::{Call, DELETE_IF_EQUAL, END_SWEEP, FORGET_SEALED_TIME, HOLD_LOCK};
+use super::frame::{StoredBatch, keep_name};
+use super::records::{Records, Task, word_of};
+use super::scan::{Progress, Walk};
+use super::stored::{
+    LOCK_KEY, NIGHT_KEY, field_names, read_record, record_key, session_json, session_key,
+    study_time_json,
+};
+use super::{new_operation, refusal, text_of, unreached};
+use crate::domain::{Day, SessionId, UnixMillis, UserId, UserTime};
+use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
+use crate::store::{KeepOnline, Result};
+
+/// How long the right to deliver lasts without being renewed.
+const LOCK_LEASE: Duration = Duration::from_secs(30);
+
+/// Delivers closed days.
+pub(super) struct Delivery {
+    records: Records,
+    /// Who we are to the lock.
+    token: String,
+    round: Mutex<Option<Round>>,
+}
+
+/// One look at every closed day. It is only a memory of where we were: without it we start over.
+#[derive(Default)]
+struct Round {
+    walk: Option<Walk>,
+    /// Found and not yet in a frame; at most a page.
+    carry: VecDeque<UserTime>,
+    /// Users of the walk's day whose entry does not fit any frame.
+    too_long: usize,
+    /// Days that were looked at to their end and hold only entries that do not fit.
+    stuck: BTreeMap<Day, usize>,
+}
+
+impl Delivery {
+    pub(super) fn new(records: Records) -> Self {
+        Self { records, token: new_operation(), round: Mutex::new(None) }
+    }
+
+    pub(super) async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
+        let night = self.records.night().await?.night;
+        self.records.calendar.heard_of(night.day);
+        if night.undelivered.is_empty() && self.records.outstanding_batch().await?.is_none() {
+            return self.rest(NextBatch::Nothing).await;
+        }
+        if !self.hold_lock().await? {
+            self.keep_round(None);
+            return Ok(NextBatch::Elsewhere);
+        }
+        if let Some(StoredBatch { batch, acknowledged }) = self.records.outstanding_batch().await? {
+            match acknowledged {
+                None => return Ok(NextBatch::Send(batch)),
+                Some(keep) => self.finish_batch(&batch, keep).await?,
+            }
+        }
+        self.records.calendar.settled().await;
+        if !self.sweep().await? {
+            return Ok(NextBatch::Elsewhere);
+        }
+        // Taken out while it is worked on: whoever comes between starts over, which is no harm.
+        let mut round = self.take_round().unwrap_or_default();
+        let next = self.form_next(&mut round, limits).await?;
+        if let NextBatch::Send(_) = next {
+            self.keep_round(Some(round));
+            return Ok(next);
+        }
+        self.rest(next).await
+    }
+
+    pub(super) async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        if self.records.mark_acknowledged(&batch.id, keep).await? {
+            self.hold_lock().await?;
+            self.finish_batch(batch, keep).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets others deliver.
+    pub(super) async fn rest(&self, next: NextBatch) -> Result<NextBatch> {
+        self.keep_round(None);
+        let unlock = Call::script(&DELETE_IF_EQUAL, LOCK_KEY).arg(self.token.as_str());
+        self.records.servers.one(unlock).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(next)
+    }
+
+    fn take_round(&self) -> Option<Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn keep_round(&self, round: Option<Round>) {
+        *self.round.lock().unwrap_or_else(PoisonError::into_inner) = round;
+    }
+
+    async fn hold_lock(&self) -> Result<bool> {
+        let call = Call::script(&HOLD_LOCK, LOCK_KEY)
+            .arg(self.token.as_str())
+            .number(LOCK_LEASE.as_millis());
+        let held = self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(text_of(&held).as_deref() == Some("1"))
+    }
+
+    /// Seals every record up to the running day, so that other programs see it too, and finds days
+    /// that are sealed somewhere and not known to be undelivered: a record that could not be read
+    /// when its day was delivered, or was written too late.
+    /// Says whether it is done: not if the right to deliver was lost meanwhile.
+    async fn sweep(&self) -> Result<bool> {
+        let night = self.records.night().await?;
+        let today = night.night.day;
+        if night.swept.is_none_or(|swept| swept >= today) {
+            return Ok(true);
+        }
+        let mut known: HashSet<_> =
+            night.night.undelivered.iter().map(|closed| closed.day).collect();
+        let mut walk = self.records.walk(today).await?;
+        loop {
+            if !self.hold_lock().await? {
+                return Ok(false);
+            }
+            let (page, progress) = self.records.next_page(&mut walk).await?;
+            for day in page.days {
+                if day < today && known.insert(day) {
+                    self.reopen(day).await?;
+                }
+            }
+            match progress {
+                Progress::More => {}
+                Progress::Complete => break,
+                Progress::Disturbed => walk = self.records.walk(today).await?,
+            }
+        }
+        let call = Call::script(&END_SWEEP, NIGHT_KEY).number(today.0).number(today.0);
+        self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(true)
+    }
+
+    async fn reopen(&self, day: Day) -> Result<()> {
+        let call =
+            Call::command("HSETNX", NIGHT_KEY).arg(closed_field(day)).number(UnixMillis::now().0);
+        self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(())
+    }
+
+    /// The next frame, of the oldest day that has one.
+    async fn form_next(&self, round: &mut Round, limits: BatchLimits) -> Result<NextBatch> {
+        loop {
+            let undelivered = self.records.night().await?.night.undelivered;
+            let open = undelivered.iter().find(|closed| !round.stuck.contains_key(&closed.day));
+            let Some(closed) = open else {
+                let users = round.stuck.values().sum();
+                return Ok(if users > 0 {
+                    NextBatch::TooLong { users }
+                } else {
+                    NextBatch::Nothing
+                });
+            };
+            if let Some(users) = self.fill(round, closed.day, limits).await? {
+                if !self.hold_lock().await? {
+                    return Ok(NextBatch::Elsewhere);
+                }
+                let batch = Batch { id: Batch::new_id(), closed: *closed, users };
+                let stored = self.records.form_batch(&batch).await?;
+                return Ok(NextBatch::Send(stored.batch));
+            }
+            self.end_day(round, *closed).await?;
+        }
+    }
+
+    /// Collects a frame's worth of the day from where the walk stands; `None` at its end.
+    async fn fill(
+        &self,
+        round: &mut Round,
+        day: Day,
+        limits: BatchLimits,
+    ) -> Result<Option<Vec<UserTime>>> {
+        if round.walk.as_ref().is_some_and(|walk| walk.day() != day) {
+            *round = Round { stuck: std::mem::take(&mut round.stuck), ..Round::default() };
+        }
+        let mut filler = BatchFiller::new(limits);
+        let mut taken = HashSet::new();
+        loop {
+            if !round.fill_from_carry(&mut filler, &mut taken) {
+                break;
+            }
+            let walk = match &mut round.walk {
+                Some(walk) => walk,
+                None => round.walk.insert(self.records.walk(day).await?),
+            };
+            if walk.is_over() {
+                break;
+            }
+            let (page, progress) = self.records.next_page(walk).await?;
+            round.carry.extend(page.sealed);
+            if progress == Progress::Disturbed {
+                (round.walk, round.too_long) = (None, 0);
+            }
+        }
+        Ok(filler.finish())
+    }
+
+    /// The day was looked at to its end.
+    async fn end_day(&self, round: &mut Round, closed: ClosedDay) -> Result<()> {
+        round.walk = None;
+        let too_long = std::mem::take(&mut round.too_long);
+        if too_long > 0 {
+            round.stuck.insert(closed.day, too_long);
+            return Ok(());
+        }
+        let call = Call::command("HDEL", NIGHT_KEY).arg(closed_field(closed.day));
+        self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(())
+    }
+
+    /// Forgets what auth has. Whoever finds the frame acknowledged may do this again.
+    async fn finish_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        let sessions = self.sessions_of(&batch.users).await?;
+        let owners = self.owners_of(&sessions).await?;
+        let day = batch.closed.day.0.to_string().into_bytes();
+        let tasks: Vec<_> = batch
+            .users
+            .iter()
+            .zip(sessions.iter().zip(owners))
+            .map(|(entry, (session, owner))| {
+                let is_live = owner.as_deref() == Some(entry.user.as_str());
+                let arguments = vec![
+                    day.clone(),
+                    study_time_json(entry.study_time.as_ref()),
+                    session.as_ref().map_or_else(|| b"null".to_vec(), session_json),
+                    if is_live { b"live".to_vec() } else { b"gone".to_vec() },
+                    keep_name(keep).as_bytes().to_vec(),
+                ];
+                Task::new(&FORGET_SEALED_TIME, &entry.user, arguments)
+            })
+            .collect();
+        let results = self.records.run_each(&tasks).await?;
+        for (entry, result) in batch.users.iter().zip(results) {
+            self.drop_index(&entry.user, &result?).await?;
+        }
+        self.records.forget_batch(&batch.id).await
+    }
+
+    /// The index of a session whose user's record was removed goes with it.
+    async fn drop_index(&self, user: &UserId, values: &[Value]) -> Result<()> {
+        let [word, session] = values else { return Ok(()) };
+        if text_of(word).as_deref() != Some("removed") {
+            return Ok(());
+        }
+        match word_of(session, SessionId::parse)? {
+            Some(session) => self.records.remove_index(user, &session).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The session that each user's record names; none if it can't be read.
+    async fn sessions_of(&self, users: &[UserTime]) -> Result<Vec<Option<SessionId>>> {
+        let [own, other] = field_names(self.records.style);
+        let calls: Vec<_> = users
+            .iter()
+            .map(|entry| Call::command("HMGET", record_key(&entry.user)).arg(own).arg(other))
+            .collect();
+        let replies = self.records.servers.each(&calls).await.map_err(unreached)?;
+        let sessions = users.iter().zip(replies).map(|(entry, reply)| {
+            let Ok(Value::Array(values)) = reply else { return None };
+            let text = values.iter().find_map(text_of)?;
+            read_record(&entry.user, text.as_bytes()).ok()?.session
+        });
+        Ok(sessions.collect())
+    }
+
+    /// Whom the index of each session leads to.
+    async fn owners_of(&self, sessions: &[Option<SessionId>]) -> Result<Vec<Option<String>>> {
+        let calls: Vec<_> = sessions
+            .iter()
+            .flatten()
+            .map(|session| Call::command("GET", session_key(session)))
+            .collect();
+        let replies = self.records.servers.each(&calls).await.map_err(unreached)?;
+        let mut owners = replies.into_iter().map(|reply| reply.ok().as_ref().and_then(text_of));
+        Ok(sessions.iter().map(|session| session.as_ref().and_then(|_| owners.next()?)).collect())
+    }
+}
+
+impl Round {
+    /// Moves what was found into the frame; says whether the frame wants more.
+    fn fill_from_carry(&mut self, filler: &mut BatchFiller, taken: &mut HashSet<UserId>) -> bool {
+        while let Some(entry) = self.carry.front() {
+            if filler.is_full() {
+                return false;
+            }
+            // A walk may pass a user twice; the second time counts only once the first is done.
+            if !taken.contains(&entry.user) {
+                match filler.offer(entry.clone()) {
+                    Offer::Full => return false,
+                    Offer::Taken => {
+                        taken.insert(entry.user.clone());
+                    }
+                    Offer::TooLong => self.too_long += 1,
+                }
+            }
+            self.carry.pop_front();
+        }
+        !filler.is_full()
+    }
+}
+
+fn closed_field(day: Day) -> String {
+    format!("closed:{}", day.0)
+}

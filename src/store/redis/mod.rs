@@ -1,0 +1,212 @@
+//! The state in Redis: one server, a master under Sentinel, or a Redis Cluster.
+//!
+//! Every step of an operation is one script or command on one key, safe to repeat; so it works in
+//! any slot, and a connection that breaks costs a repetition and nothing else. What spans keys is
+//! put together so that whatever a crash leaves between two steps is harmless: [`sessions`] says
+//! how, [`calendar`] how all daemons agree on the running day, [`delivery`] how it goes to auth.
+
+mod address;
+mod calendar;
+mod call;
+mod cluster;
+mod delivery;
+mod frame;
+mod night;
+mod records;
+mod scan;
+mod server;
+mod servers;
+mod sessions;
+mod stored;
+mod times;
+
+use std::future::Future;
+use std::time::Duration;
+
+use redis::{ServerError, Value};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::address::{Address, parse_url};
+use self::calendar::Calendar;
+use self::cluster::Cluster;
+use self::delivery::Delivery;
+use self::records::Records;
+use self::server::{Fault, Server};
+use self::servers::Servers;
+use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::{Error, KeepOnline, Result, StateStore};
+use crate::config::{self, StoreUrl};
+use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+
+/// The store of `redis:`, `redis+sentinel:` and `redis+cluster:`.
+pub struct RedisStore {
+    records: Records,
+    delivery: Delivery,
+    command_timeout: Duration,
+    stop: CancellationToken,
+}
+
+impl RedisStore {
+    /// Starts to connect, and returns at once: Redis may come later. What it runs in the background
+    /// is spawned on `tracker` and ends with `stop` or [`StateStore::close`].
+    pub fn open(
+        config: &config::Store,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
+        let stop = stop.child_token();
+        let servers = servers(config, tracker, &stop).map_err(Error::Failed)?;
+        let command_timeout = config.redis.command_timeout;
+        let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
+        let records = Records { servers, calendar, style: config.redis.field_style };
+        let delivery = Delivery::new(records.clone());
+        Ok(Self { records, delivery, command_timeout, stop })
+    }
+
+    /// Every operation of a request ends in time, whatever Redis does.
+    async fn in_time<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let ended = tokio::time::timeout(self.command_timeout, operation).await;
+        ended.unwrap_or(Err(Error::Slow(self.command_timeout)))
+    }
+}
+
+fn servers(
+    config: &config::Store,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> std::result::Result<Servers, String> {
+    let connect_timeout = config.redis.connect_timeout;
+    let address = match &config.url {
+        StoreUrl::Redis(url) => Address::Fixed(parse_url(url)?),
+        StoreUrl::RedisSentinel { sentinels, master, node } => Address::Master {
+            sentinels: sentinels.iter().map(parse_url).collect::<std::result::Result<_, _>>()?,
+            name: master.clone(),
+            node: parse_url(node)?,
+        },
+        StoreUrl::RedisCluster(nodes) => {
+            let seeds = nodes.iter().map(parse_url).collect::<std::result::Result<_, _>>()?;
+            let cluster = Cluster::keep(seeds, connect_timeout, tracker, stop.clone());
+            return Ok(Servers::Cluster(cluster));
+        }
+        StoreUrl::Memory | StoreUrl::Embedded(_) => {
+            return Err("the store's URL is none of Redis".to_owned());
+        }
+    };
+    Ok(Servers::One(Server::keep(address, connect_timeout, tracker, stop.child_token())))
+}
+
+impl StateStore for RedisStore {
+    fn in_call_order(&self) -> bool {
+        false
+    }
+
+    async fn open_session(
+        &self,
+        user: &UserId,
+        room: Option<RoomId>,
+        session: &SessionId,
+    ) -> Result<Record> {
+        self.in_time(self.records.open_session(user, room, session)).await
+    }
+
+    async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        self.in_time(self.records.close_session(session)).await
+    }
+
+    async fn study_time(&self, user: &UserId) -> Result<Option<StudyTime>> {
+        self.in_time(self.records.study_time(user)).await
+    }
+
+    async fn record_study_time(&self, user: &UserId, study_time: &StudyTime) -> Result<Record> {
+        self.in_time(self.records.record_study_time(user, study_time)).await
+    }
+
+    async fn list_study_times(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<()> {
+        self.in_time(self.records.list_study_times(entries, at, last_timeout)).await
+    }
+
+    async fn close_day(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Day> {
+        self.in_time(self.records.close_day(entries, at, last_timeout)).await
+    }
+
+    async fn close_overdue_day(
+        &self,
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Option<Day>> {
+        self.in_time(self.records.close_overdue_day(at, last_timeout)).await
+    }
+
+    async fn night(&self) -> Result<Night> {
+        Ok(self.in_time(self.records.night()).await?.night)
+    }
+
+    /// Without a deadline of its own: it may have to walk over every record. Each step has one.
+    async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
+        self.delivery.next_batch(limits).await
+    }
+
+    async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        self.delivery.acknowledge_batch(batch, keep).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        let rested = self.in_time(self.delivery.rest(NextBatch::Nothing)).await;
+        self.stop.cancel();
+        rested.map(|_| ())
+    }
+}
+
+/// A new name for an operation or a daemon: 16 characters, as the scripts expect.
+fn new_operation() -> String {
+    Batch::new_id()
+}
+
+/// What is told of calls that got no reply.
+fn unreached(fault: Fault) -> Error {
+    match fault {
+        Fault::Away(why) => Error::Away(why),
+        Fault::Broken(why) => Error::Failed(format!("the connection to redis broke: {why}")),
+    }
+}
+
+/// What is told of a call that Redis refused.
+fn refusal(error: ServerError) -> Error {
+    match error.code() {
+        "WRONGTYPE" => Error::Unreadable("its key is of another type".to_owned()),
+        code => {
+            let details: String = error.details().unwrap_or_default().chars().take(200).collect();
+            Error::Failed(format!("redis refused: {code} {details}"))
+        }
+    }
+}
+
+/// A reply's text, if it has one.
+fn text_of(value: &Value) -> Option<String> {
+    address::text(value)
+}
+
+/// The fields and values of a hash.
+fn pairs_of(value: &Value) -> Vec<(String, String)> {
+    if let Value::Map(pairs) = value {
+        let pairs = pairs.iter();
+        return pairs.filter_map(|(field, value)| texts_of(field, value)).collect();
+    }
+    let Value::Array(flat) = value else { return Vec::new() };
+    flat.chunks_exact(2).filter_map(|pair| texts_of(pair.first()?, pair.get(1)?)).collect()
+}
+
+fn texts_of(field: &Value, value: &Value) -> Option<(String, String)> {
+    Some((text_of(field)?, text_of(value)?))
+}

@@ -1,0 +1,130 @@
+//! The night as it is stored, and closing a day: one write, whatever the number of users.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::call::{BEGIN_LISTING, CLOSE_DAY, CLOSE_OVERDUE_DAY, Call, LIST_STUDY_TIME, Script};
+use super::records::{Records, Task, unexpected};
+use super::stored::{NIGHT_KEY, study_time_json};
+use super::{new_operation, pairs_of, refusal, text_of, unreached};
+use crate::domain::{Day, UnixMillis, UserTime};
+use crate::store::night::{ClosedDay, Night};
+use crate::store::state::last_of_each_user;
+use crate::store::{Error, Result};
+
+/// The night's hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredNight {
+    pub(super) night: Night,
+    /// The first day that is not wholly sealed, if any day was ever closed.
+    pub(super) swept: Option<Day>,
+}
+
+/// Reads the night's hash. What is not ours or can't be read is passed over.
+pub(super) fn read_night(value: &Value) -> StoredNight {
+    let mut night = Night { day: Day::FIRST, listed_at: None, undelivered: Vec::new() };
+    let mut swept = None;
+    for (field, value) in pairs_of(value) {
+        let Ok(number) = value.parse::<u64>() else { continue };
+        match field.as_str() {
+            "day" => night.day = Day(number),
+            "swept" => swept = Some(Day(number)),
+            "listed_at" => night.listed_at = Some(UnixMillis(number)),
+            _ => {
+                let day = field.strip_prefix("closed:").and_then(|day| day.parse().ok());
+                let closed_at = UnixMillis(number);
+                night.undelivered.extend(day.map(|day| ClosedDay { day: Day(day), closed_at }));
+            }
+        }
+    }
+    night.undelivered.sort_by_key(|closed| closed.day);
+    StoredNight { night, swept }
+}
+
+impl Records {
+    pub(super) async fn night(&self) -> Result<StoredNight> {
+        let call = Call::command("HGETALL", NIGHT_KEY);
+        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(read_night(&value))
+    }
+
+    pub(super) async fn list_study_times(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<()> {
+        self.begin_listing(at, last_timeout).await?;
+        self.list(entries).await
+    }
+
+    /// The day is closed even if one of the listed records can't be read: everybody else's day
+    /// must end. The caller is told in either case.
+    pub(super) async fn close_day(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Day> {
+        self.begin_listing(at, last_timeout).await?;
+        let listed = self.list(entries).await;
+        if let Err(Error::Away(_) | Error::Slow(_) | Error::Failed(_)) = listed {
+            return listed.map(|()| Day::FIRST);
+        }
+        let closed = self.end_day(&CLOSE_DAY, at, None).await?.ok_or_else(unexpected)?;
+        listed.map(|()| closed)
+    }
+
+    pub(super) async fn close_overdue_day(
+        &self,
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Option<Day>> {
+        self.end_day(&CLOSE_OVERDUE_DAY, at, Some(last_timeout)).await
+    }
+
+    /// Marks the night as begun before anything is listed: whatever happens then, it will close.
+    async fn begin_listing(&self, at: UnixMillis, last_timeout: Duration) -> Result<()> {
+        self.end_day(&BEGIN_LISTING, at, Some(last_timeout)).await.map(|_| ())
+    }
+
+    /// Runs a script that may end the day. When this returns, no daemon works with that day any
+    /// more.
+    async fn end_day(
+        &self,
+        script: &'static Script,
+        at: UnixMillis,
+        last_timeout: Option<Duration>,
+    ) -> Result<Option<Day>> {
+        let today = self.calendar.today().await?;
+        let call = Call::script(script, NIGHT_KEY)
+            .number(today.day.0)
+            .number(at.0)
+            .arg(new_operation())
+            .number(last_timeout.unwrap_or_default().as_millis());
+        let closed = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let closed = text_of(&closed).ok_or_else(unexpected)?;
+        if closed.is_empty() {
+            return Ok(None);
+        }
+        let day = Day(closed.parse().map_err(|_| unexpected())?);
+        self.calendar.heard_of(day.next());
+        self.calendar.settled().await;
+        Ok(Some(day))
+    }
+
+    /// Every entry is written that can be; then the first failure is told.
+    async fn list(&self, entries: &[UserTime]) -> Result<()> {
+        let operation = new_operation().into_bytes();
+        let tasks: Vec<_> = last_of_each_user(entries)
+            .map(|entry| {
+                let study_time = study_time_json(entry.study_time.as_ref());
+                let arguments = vec![study_time, operation.clone()];
+                Task::new(&LIST_STUDY_TIME, &entry.user, arguments)
+            })
+            .collect();
+        let results = self.run_each(&tasks).await?;
+        results.into_iter().try_for_each(|result| result.map(|_| ()))
+    }
+}

@@ -1,0 +1,157 @@
+//! A walk over all records of all servers, page by page, which seals what it passes.
+
+use std::collections::HashSet;
+
+use redis::Value;
+
+use super::call::{Call, SEAL_STUDY_TIME};
+use super::records::{Records, Task, unexpected, word_of};
+use super::server::Server;
+use super::stored::RECORD_PREFIX;
+use super::{refusal, text_of, unreached};
+use crate::domain::{Day, StudyTime, UserId, UserTime};
+use crate::store::{Error, Result};
+
+/// Keys that Redis looks at for one page.
+const PAGE_KEYS: u32 = 1000;
+
+/// A walk that is under way.
+///
+/// A cursor means something to the process that gave it out, and a key may move to another server
+/// behind our back. A walk saw every record only if nothing of that kind happened meanwhile.
+pub(super) struct Walk {
+    /// What is sealed of this day is collected.
+    day: Day,
+    servers: Vec<Server>,
+    connections: Vec<Option<u64>>,
+    at: usize,
+    cursor: String,
+}
+
+/// What a page brought.
+#[derive(Default)]
+pub(super) struct Page {
+    /// Sealed study times of the walk's day, no user twice.
+    pub(super) sealed: Vec<UserTime>,
+    /// Every day that has sealed study times.
+    pub(super) days: HashSet<Day>,
+}
+
+/// Where a walk stands after a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There are more pages.
+    More,
+    /// Every record was seen.
+    Complete,
+    /// The end is reached, and records may have been missed.
+    Disturbed,
+}
+
+impl Walk {
+    pub(super) fn day(&self) -> Day {
+        self.day
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.at >= self.servers.len()
+    }
+}
+
+impl Records {
+    /// Begins a walk that collects what is sealed of `day`.
+    pub(super) async fn walk(&self, day: Day) -> Result<Walk> {
+        let servers = self.servers.masters().await.map_err(unreached)?;
+        let connections = connection_numbers(&servers);
+        Ok(Walk { day, servers, connections, at: 0, cursor: "0".to_owned() })
+    }
+
+    /// Takes the next page. After an error the same page is taken again.
+    pub(super) async fn next_page(&self, walk: &mut Walk) -> Result<(Page, Progress)> {
+        let Some(server) = walk.servers.get(walk.at) else {
+            return Ok((Page::default(), self.end_of(walk).await?));
+        };
+        let (cursor, users) = scan(server, &walk.cursor).await?;
+        let page = self.seal(&users, walk.day).await?;
+        if cursor == "0" {
+            walk.at += 1;
+        }
+        walk.cursor = cursor;
+        let progress = if walk.is_over() { self.end_of(walk).await? } else { Progress::More };
+        Ok((page, progress))
+    }
+
+    async fn end_of(&self, walk: &Walk) -> Result<Progress> {
+        let servers = self.servers.masters().await.map_err(unreached)?;
+        let is_same = servers.len() == walk.servers.len()
+            && connection_numbers(&servers) == walk.connections
+            && servers.iter().zip(&walk.servers).all(|(now, then)| now.is_same(then));
+        Ok(if is_same { Progress::Complete } else { Progress::Disturbed })
+    }
+
+    /// Seals the users' records; a record that can't be is passed over, its time stays where it is.
+    async fn seal(&self, users: &[UserId], day: Day) -> Result<Page> {
+        let wanted = day.0.to_string().into_bytes();
+        let tasks: Vec<_> = users
+            .iter()
+            .map(|user| Task::new(&SEAL_STUDY_TIME, user, vec![wanted.clone()]))
+            .collect();
+        let results = self.run_each(&tasks).await?;
+        let mut page = Page::default();
+        let mut unreadable = 0;
+        for (user, result) in users.iter().zip(results) {
+            match result {
+                Ok(values) => page.take(user, &values)?,
+                Err(Error::Unreadable(_)) => unreadable += 1,
+                Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => {
+                    return Err(error);
+                }
+            }
+        }
+        if unreadable > 0 {
+            tracing::warn!(
+                records = unreadable,
+                "stored records can't be read and are passed over"
+            );
+        }
+        Ok(page)
+    }
+}
+
+impl Page {
+    fn take(&mut self, user: &UserId, values: &[Value]) -> Result<()> {
+        let [time, days @ ..] = values else { return Err(unexpected()) };
+        self.days
+            .extend(days.iter().filter_map(text_of).filter_map(|day| day.parse().ok()).map(Day));
+        if text_of(time).is_some_and(|time| !time.is_empty()) {
+            let study_time = word_of(time, StudyTime::parse)?;
+            self.sealed.push(UserTime { user: user.clone(), study_time });
+        }
+        Ok(())
+    }
+}
+
+fn connection_numbers(servers: &[Server]) -> Vec<Option<u64>> {
+    servers.iter().map(Server::connection_number).collect()
+}
+
+/// One step of SCAN: the next cursor, and users, none of them twice.
+async fn scan(server: &Server, cursor: &str) -> Result<(String, Vec<UserId>)> {
+    let call = Call::command("SCAN", cursor)
+        .arg("MATCH")
+        .arg(format!("{RECORD_PREFIX}*"))
+        .arg("COUNT")
+        .number(PAGE_KEYS);
+    let mut replies = server.send(std::slice::from_ref(&call)).await.map_err(unreached)?;
+    let reply = replies.pop().ok_or_else(unexpected)?.map_err(refusal)?;
+    let Value::Array(parts) = reply else { return Err(unexpected()) };
+    let [cursor, Value::Array(keys)] = parts.as_slice() else { return Err(unexpected()) };
+    let mut users: Vec<_> = keys
+        .iter()
+        .filter_map(text_of)
+        .filter_map(|key| UserId::parse(key.strip_prefix(RECORD_PREFIX)?).ok())
+        .collect();
+    users.sort();
+    users.dedup();
+    Ok((text_of(cursor).ok_or_else(unexpected)?, users))
+}

@@ -1,0 +1,280 @@
+//! The connection to one Redis server: kept, watched, made again, swapped under those who use it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, ServerErrorKind, Value};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::address::Address;
+use super::call::{self, Call, Reply, ScriptAs};
+
+/// How long a request that finds no connection waits for the attempt it started.
+const CONNECT_WAIT: Duration = Duration::from_millis(100);
+/// The shortest time between the beginnings of two attempts to connect.
+const ATTEMPT_SPACING: Duration = Duration::from_millis(10);
+/// Pauses between attempts that nobody asked for.
+const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// How often a connection is asked whether it lives, and how long it may take to say so. A server
+/// that hangs keeps its connections open: nothing else would tell.
+const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why calls got no replies.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// There was no connection: nothing was done.
+    Away(String),
+    /// The connection broke: whether anything was done is unknown.
+    Broken(String),
+}
+
+/// One server, by whatever address it has now.
+#[derive(Clone)]
+pub(super) struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: Address,
+    connect_timeout: Duration,
+    live: ArcSwapOption<Live>,
+    /// Attempts to connect that were begun.
+    begun: AtomicU64,
+    /// The latest attempt that ended.
+    ended: watch::Sender<Attempt>,
+    /// Somebody needs a connection and there is none.
+    wanted: Notify,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Attempt {
+    number: u64,
+    failure: Option<String>,
+}
+
+/// A connection in use.
+struct Live {
+    connection: MultiplexedConnection,
+    number: u64,
+    /// Set once it is known to be of no use; whoever waits on it stops waiting.
+    dead: CancellationToken,
+}
+
+impl Server {
+    /// Starts to keep a connection to the address, until `stop`.
+    pub(super) fn keep(
+        address: Address,
+        connect_timeout: Duration,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            address,
+            connect_timeout,
+            live: ArcSwapOption::empty(),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::new(Attempt::default()),
+            wanted: Notify::new(),
+            stop: stop.clone(),
+        });
+        let keeper = shared.clone();
+        tracker.spawn(async move { stop.run_until_cancelled_owned(keeper.keep_connected()).await });
+        Self { shared }
+    }
+
+    /// Lets go of the server.
+    pub(super) fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+
+    /// Whether both are the same server, not only the same address.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Counts the connections: two calls with one number between them spoke to the same process.
+    pub(super) fn connection_number(&self) -> Option<u64> {
+        self.shared.live.load().as_ref().map(|live| live.number)
+    }
+
+    /// Sends the calls in their order, in one write. If the connection breaks under them they are
+    /// sent once more.
+    pub(super) async fn send(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
+        match self.send_once(calls).await {
+            Err(Fault::Broken(_)) => self.send_once(calls).await,
+            done => done,
+        }
+    }
+
+    /// Sends the call as the one that a moving slot is being imported for.
+    pub(super) async fn send_asking(&self, call: &Call) -> Result<Reply, Fault> {
+        let live = self.live().await?;
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("ASKING");
+        let asked = call::pipeline(std::slice::from_ref(call), ScriptAs::Source);
+        for cmd in asked.cmd_iter() {
+            pipeline.add_command(cmd.clone());
+        }
+        let values = self.exchange(&live, &pipeline).await?;
+        let last = call::replies(values).pop();
+        last.ok_or_else(|| Fault::Broken("a reply is missing".to_owned()))
+    }
+
+    /// As [`Self::send`], without the repetition.
+    pub(super) async fn send_once(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
+        if calls.is_empty() {
+            return Ok(Vec::new());
+        }
+        let live = self.live().await?;
+        let replies = self.exchange_calls(&live, calls, ScriptAs::Hash).await?;
+        if replies.iter().any(call::is_unknown_script) {
+            return self.exchange_calls(&live, calls, ScriptAs::Source).await;
+        }
+        Ok(replies)
+    }
+
+    async fn exchange_calls(
+        &self,
+        live: &Live,
+        calls: &[Call],
+        sent: ScriptAs,
+    ) -> Result<Vec<Reply>, Fault> {
+        let replies = call::replies(self.exchange(live, &call::pipeline(calls, sent)).await?);
+        match replies.iter().find_map(unusable) {
+            Some(why) => Err(self.give_up(live, why)),
+            None => Ok(replies),
+        }
+    }
+
+    async fn exchange(&self, live: &Live, pipeline: &Pipeline) -> Result<Vec<Value>, Fault> {
+        let mut connection = live.connection.clone();
+        let count = pipeline.len();
+        let sent = connection.send_packed_commands(pipeline, 0, count);
+        match live.dead.run_until_cancelled(sent).await {
+            None => Err(Fault::Broken("the connection does not answer".to_owned())),
+            Some(Err(error)) => Err(self.give_up(live, error.to_string())),
+            Some(Ok(values)) if values.len() != count => {
+                Err(self.give_up(live, "replies are missing".to_owned()))
+            }
+            Some(Ok(values)) => Ok(values),
+        }
+    }
+
+    fn give_up(&self, live: &Live, why: String) -> Fault {
+        live.dead.cancel();
+        Fault::Broken(why)
+    }
+
+    /// The connection; if there is none, what an attempt begun after the question brings.
+    async fn live(&self) -> Result<Arc<Live>, Fault> {
+        if let Some(live) = self.shared.usable() {
+            return Ok(live);
+        }
+        let after = self.shared.begun.load(Ordering::SeqCst);
+        let mut ended = self.shared.ended.subscribe();
+        self.shared.wanted.notify_one();
+        let attempt = ended.wait_for(|attempt| {
+            self.shared.usable().is_some() || (attempt.number > after && attempt.failure.is_some())
+        });
+        let waited = timeout(CONNECT_WAIT, attempt).await;
+        drop(waited);
+        self.shared.usable().ok_or_else(|| Fault::Away(self.shared.why_away()))
+    }
+}
+
+impl Shared {
+    fn usable(&self) -> Option<Arc<Live>> {
+        self.live.load_full().filter(|live| !live.dead.is_cancelled())
+    }
+
+    fn why_away(&self) -> String {
+        let failure = self.ended.borrow().failure.clone();
+        failure.unwrap_or_else(|| "it can't be connected to in time".to_owned())
+    }
+
+    /// Connects, watches, connects again. The log hears of changes only.
+    async fn keep_connected(self: Arc<Self>) {
+        let mut pause = BACK_OFF_MIN;
+        let mut is_told = false;
+        loop {
+            let begun_at = Instant::now();
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            match self.connect().await {
+                Ok((connection, address)) => {
+                    tracing::info!(redis.address = %address, "connected to redis");
+                    let why = self.use_until_dead(connection, number).await;
+                    tracing::warn!(redis.address = %address, error = %why, "lost redis");
+                    (pause, is_told) = (BACK_OFF_MIN, true);
+                }
+                Err(why) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(redis.address = %self.address, error = %why, "no redis");
+                    }
+                    self.ended.send_replace(Attempt { number, failure: Some(why) });
+                    self.rest(begun_at, pause).await;
+                    pause = (pause * 2).min(BACK_OFF_MAX);
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(MultiplexedConnection, String), String> {
+        let connected = timeout(self.connect_timeout, self.address.connect(self.connect_timeout));
+        match connected.await {
+            Ok(connected) => connected,
+            Err(_) => Err(format!("no connection within {:?}", self.connect_timeout)),
+        }
+    }
+
+    /// Says why it is dead.
+    async fn use_until_dead(&self, connection: MultiplexedConnection, number: u64) -> String {
+        let dead = CancellationToken::new();
+        let live = Live { connection: connection.clone(), number, dead: dead.clone() };
+        self.live.store(Some(Arc::new(live)));
+        self.ended.send_replace(Attempt { number, failure: None });
+        let why = dead.run_until_cancelled(ping_until_silent(connection)).await;
+        dead.cancel();
+        self.live.store(None);
+        why.unwrap_or_else(|| "the connection broke".to_owned())
+    }
+
+    /// Waits for the next attempt's time, or until somebody needs it.
+    async fn rest(&self, begun_at: Instant, pause: Duration) {
+        let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        tokio::select! {
+            () = sleep(jittered) => {}
+            () = self.wanted.notified() => sleep_until(begun_at + ATTEMPT_SPACING).await,
+        }
+    }
+}
+
+async fn ping_until_silent(mut connection: MultiplexedConnection) -> String {
+    loop {
+        sleep(PING_EVERY).await;
+        let ping = redis::cmd("PING");
+        match timeout(PING_TIMEOUT, connection.send_packed_command(&ping)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return format!("no answer within {PING_TIMEOUT:?}"),
+        }
+    }
+}
+
+/// Whether the server can't do anything for us now: it must be looked up and connected to anew.
+fn unusable(reply: &Reply) -> Option<String> {
+    let error = reply.as_ref().err()?;
+    let kind = error.kind()?;
+    let is_unusable = kind == ServerErrorKind::ReadOnly
+        || kind == ServerErrorKind::BusyLoading
+        || kind == ServerErrorKind::MasterDown;
+    is_unusable.then(|| error.to_string())
+}

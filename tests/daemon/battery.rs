@@ -1,0 +1,539 @@
+//! What every store must do: one function a sentence of the contract, run against all of them.
+
+use std::time::Duration;
+
+use stated::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+use stated::store::night::entry_bytes;
+use stated::store::{Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
+
+/// Hands every sentence of the battery to the macro `$apply`.
+macro_rules! for_every_sentence {
+    ($apply:ident) => {
+        $apply! {
+            a_session_resolves_to_its_user_until_it_is_closed
+            a_record_keeps_room_and_session_after_the_session_is_gone
+            a_second_session_replaces_the_first
+            a_late_close_of_a_replaced_session_touches_nothing
+            a_session_may_be_opened_again
+            a_session_of_two_users_belongs_to_the_last_one
+            the_first_user_of_a_shared_session_moves_on_without_taking_it_away
+            a_room_keeps_all_64_bits
+            ids_may_hold_any_text
+            a_study_time_is_kept_across_sessions
+            a_study_time_of_nobody_is_none
+            a_study_time_makes_the_record
+            a_listing_makes_records_and_null_keeps_a_time
+            of_a_user_listed_twice_the_last_entry_counts
+            an_empty_listing_begins_a_night
+            what_belongs_to_a_closed_day_reads_as_null
+            a_closed_day_is_delivered_and_then_forgotten
+            a_record_without_a_study_time_is_told_as_null
+            a_day_without_records_sends_nothing
+            a_time_after_the_listing_belongs_to_the_next_day
+            a_time_after_the_close_belongs_to_the_next_day
+            a_frame_stays_the_same_until_it_is_acknowledged
+            only_the_outstanding_frame_is_acknowledged
+            a_frame_holds_at_most_so_many_users_and_bytes
+            an_entry_that_fits_no_frame_stays_and_stops_nobody
+            a_user_who_is_gone_loses_the_record_when_auth_has_it
+            a_user_who_is_online_keeps_the_record
+            without_keep_online_records_and_sessions_go
+            without_keep_online_what_the_new_day_wrote_to_stays
+            two_closed_days_go_out_the_older_first_and_never_in_one_frame
+            an_idle_user_has_nothing_new_to_tell
+            a_second_close_during_a_delivery_joins_it
+            an_open_night_closes_when_it_is_overdue
+            no_night_overwrites_the_listing_of_another
+            a_late_listing_amends_what_was_set_aside
+        }
+    };
+}
+pub(crate) use for_every_sentence;
+
+/// Frames as the daemon's defaults have them.
+pub(crate) const LIMITS: BatchLimits = BatchLimits { users_max: 25, entries_bytes_max: 2000 };
+/// After this a night is overdue.
+pub(crate) const LAST_TIMEOUT: Duration = Duration::from_secs(600);
+
+pub(crate) fn user(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+pub(crate) fn session(id: &str) -> SessionId {
+    SessionId::parse(id).unwrap()
+}
+
+pub(crate) fn time(text: &str) -> StudyTime {
+    StudyTime::parse(text).unwrap()
+}
+
+pub(crate) fn at(seconds: u64) -> UnixMillis {
+    UnixMillis(1_800_000_000_000 + seconds * 1000)
+}
+
+pub(crate) fn listed(id: &str, study_time: Option<&str>) -> UserTime {
+    UserTime { user: user(id), study_time: study_time.map(time) }
+}
+
+pub(crate) fn record(
+    id: &str,
+    room: Option<i64>,
+    session_id: Option<&str>,
+    study_time: Option<&str>,
+) -> Record {
+    Record {
+        user: user(id),
+        room: room.map(RoomId),
+        session: session_id.map(session),
+        study_time: study_time.map(time),
+    }
+}
+
+async fn open(store: &impl StateStore, id: &str, room: i64, session_id: &str) -> Record {
+    store.open_session(&user(id), Some(RoomId(room)), &session(session_id)).await.unwrap()
+}
+
+async fn close(store: &impl StateStore, session_id: &str) -> Option<Record> {
+    store.close_session(&session(session_id)).await.unwrap()
+}
+
+async fn study(store: &impl StateStore, id: &str, text: &str) -> Record {
+    store.record_study_time(&user(id), &time(text)).await.unwrap()
+}
+
+async fn studied(store: &impl StateStore, id: &str) -> Option<String> {
+    store.study_time(&user(id)).await.unwrap().map(|time| time.as_str().to_owned())
+}
+
+async fn list(store: &impl StateStore, entries: &[UserTime], seconds: u64) {
+    store.list_study_times(entries, at(seconds), LAST_TIMEOUT).await.unwrap();
+}
+
+async fn close_day(store: &impl StateStore, entries: &[UserTime], seconds: u64) -> Day {
+    store.close_day(entries, at(seconds), LAST_TIMEOUT).await.unwrap()
+}
+
+async fn next(store: &impl StateStore) -> NextBatch {
+    store.next_batch(LIMITS).await.unwrap()
+}
+
+async fn expect_batch(store: &impl StateStore) -> Batch {
+    match next(store).await {
+        NextBatch::Send(batch) => batch,
+        other @ (NextBatch::Nothing | NextBatch::Elsewhere | NextBatch::TooLong { .. }) => {
+            panic!("a frame was expected: {other:?}")
+        }
+    }
+}
+
+async fn acknowledge(store: &impl StateStore, batch: &Batch, keep: KeepOnline) {
+    store.acknowledge_batch(batch, keep).await.unwrap();
+}
+
+/// What a frame says, in an order that does not depend on the store.
+pub(crate) fn told(batch: &Batch) -> Vec<(u64, String, Option<String>)> {
+    let day = batch.closed.day.0;
+    let mut told: Vec<_> = batch
+        .users
+        .iter()
+        .map(|entry| {
+            let time = entry.study_time.as_ref().map(|time| time.as_str().to_owned());
+            (day, entry.user.as_str().to_owned(), time)
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+/// Delivers until nothing is left; what auth heard, frame by frame.
+pub(crate) async fn deliver_all(
+    store: &impl StateStore,
+    keep: KeepOnline,
+) -> Vec<Vec<(u64, String, Option<String>)>> {
+    let mut heard = Vec::new();
+    while let NextBatch::Send(batch) = next(store).await {
+        heard.push(told(&batch));
+        acknowledge(store, &batch, keep).await;
+    }
+    heard
+}
+
+fn entry(day: u64, id: &str, study_time: Option<&str>) -> (u64, String, Option<String>) {
+    (day, id.to_owned(), study_time.map(str::to_owned))
+}
+
+pub(crate) async fn a_session_resolves_to_its_user_until_it_is_closed(store: &impl StateStore) {
+    let opened = open(store, "u1", 7, "s1").await;
+    assert_eq!(opened, record("u1", Some(7), Some("s1"), None));
+    assert_eq!(close(store, "s1").await, Some(opened));
+    assert_eq!(close(store, "s1").await, None);
+    assert_eq!(close(store, "never").await, None);
+}
+
+pub(crate) async fn a_record_keeps_room_and_session_after_the_session_is_gone(
+    store: &impl StateStore,
+) {
+    open(store, "u1", 7, "s1").await;
+    close(store, "s1").await;
+    assert_eq!(study(store, "u1", "01:00").await, record("u1", Some(7), Some("s1"), Some("01:00")));
+}
+
+pub(crate) async fn a_second_session_replaces_the_first(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    let second = store.open_session(&user("u1"), None, &session("s2")).await.unwrap();
+    assert_eq!(second, record("u1", None, Some("s2"), None));
+    assert_eq!(close(store, "s1").await, None);
+    assert_eq!(close(store, "s2").await, Some(second));
+}
+
+pub(crate) async fn a_late_close_of_a_replaced_session_touches_nothing(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    open(store, "u1", 8, "s2").await;
+    assert_eq!(close(store, "s1").await, None);
+    assert_eq!(close(store, "s1").await, None);
+    assert_eq!(close(store, "s2").await, Some(record("u1", Some(8), Some("s2"), None)));
+}
+
+pub(crate) async fn a_session_may_be_opened_again(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    open(store, "u1", 8, "s1").await;
+    assert_eq!(close(store, "s1").await, Some(record("u1", Some(8), Some("s1"), None)));
+    open(store, "u1", 9, "s1").await;
+    open(store, "u1", 9, "s2").await;
+    open(store, "u1", 10, "s1").await;
+    assert_eq!(close(store, "s2").await, None);
+    assert_eq!(close(store, "s1").await, Some(record("u1", Some(10), Some("s1"), None)));
+}
+
+pub(crate) async fn a_session_of_two_users_belongs_to_the_last_one(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    let last = open(store, "u2", 8, "s1").await;
+    assert_eq!(close(store, "s1").await, Some(last));
+    assert_eq!(close(store, "s1").await, None);
+}
+
+pub(crate) async fn the_first_user_of_a_shared_session_moves_on_without_taking_it_away(
+    store: &impl StateStore,
+) {
+    open(store, "u1", 7, "s1").await;
+    let last = open(store, "u2", 8, "s1").await;
+    open(store, "u1", 9, "s2").await;
+    assert_eq!(close(store, "s1").await, Some(last));
+    assert_eq!(close(store, "s2").await, Some(record("u1", Some(9), Some("s2"), None)));
+}
+
+pub(crate) async fn a_room_keeps_all_64_bits(store: &impl StateStore) {
+    for room in [i64::MAX, i64::MIN, (1 << 53) + 1, -1, 0] {
+        open(store, "u1", room, "s1").await;
+        let expected = record("u1", Some(room), Some("s1"), Some("01:00"));
+        assert_eq!(study(store, "u1", "01:00").await, expected);
+        assert_eq!(close(store, "s1").await, Some(expected));
+    }
+}
+
+pub(crate) async fn ids_may_hold_any_text(store: &impl StateStore) {
+    let long = "가".repeat(85);
+    for id in
+        ["가나다", "😀", "a\"b", "a\\b", "a\n\t\u{1}\u{7f}", "{u}:*?[", "null", "\u{2028}", &long]
+    {
+        let opened = open(store, id, 7, id).await;
+        assert_eq!(opened, record(id, Some(7), Some(id), None));
+        let expected = record(id, Some(7), Some(id), Some("\"\\\n가"));
+        assert_eq!(study(store, id, "\"\\\n가").await, expected);
+        assert_eq!(open(store, id, 8, id).await.study_time, expected.study_time);
+        assert_eq!(studied(store, id).await.as_deref(), Some("\"\\\n가"));
+        assert_eq!(close(store, id).await.unwrap().room, Some(RoomId(8)));
+    }
+    close_day(store, &[], 0).await;
+    let heard = deliver_all(store, KeepOnline::Yes).await;
+    assert_eq!(heard.iter().map(Vec::len).sum::<usize>(), 9);
+}
+
+pub(crate) async fn a_study_time_is_kept_across_sessions(store: &impl StateStore) {
+    study(store, "u1", "01:00:00").await;
+    assert_eq!(open(store, "u1", 7, "s1").await.study_time, Some(time("01:00:00")));
+    close(store, "s1").await;
+    assert_eq!(open(store, "u1", 7, "s2").await.study_time, Some(time("01:00:00")));
+    study(store, "u1", "01:30:00").await;
+    assert_eq!(close(store, "s2").await.unwrap().study_time, Some(time("01:30:00")));
+}
+
+pub(crate) async fn a_study_time_of_nobody_is_none(store: &impl StateStore) {
+    assert_eq!(studied(store, "u1").await, None);
+    open(store, "u1", 7, "s1").await;
+    assert_eq!(studied(store, "u1").await, None);
+}
+
+pub(crate) async fn a_study_time_makes_the_record(store: &impl StateStore) {
+    assert_eq!(study(store, "u1", "00:10").await, record("u1", None, None, Some("00:10")));
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:10"));
+}
+
+pub(crate) async fn a_listing_makes_records_and_null_keeps_a_time(store: &impl StateStore) {
+    study(store, "u1", "01:00").await;
+    study(store, "u2", "02:00").await;
+    let entries = [
+        listed("u1", None),
+        listed("u2", Some("02:30")),
+        listed("u3", Some("03:00")),
+        listed("u4", None),
+    ];
+    list(store, &entries, 0).await;
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("01:00"));
+    assert_eq!(studied(store, "u2").await.as_deref(), Some("02:30"));
+    assert_eq!(studied(store, "u3").await.as_deref(), Some("03:00"));
+    assert_eq!(studied(store, "u4").await, None);
+    close_day(store, &[], 1).await;
+    let expected = vec![vec![
+        entry(1, "u1", Some("01:00")),
+        entry(1, "u2", Some("02:30")),
+        entry(1, "u3", Some("03:00")),
+        entry(1, "u4", None),
+    ]];
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, expected);
+}
+
+pub(crate) async fn of_a_user_listed_twice_the_last_entry_counts(store: &impl StateStore) {
+    study(store, "u1", "00:01").await;
+    list(store, &[listed("u1", Some("00:02")), listed("u1", Some("00:03"))], 0).await;
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:03"));
+    list(store, &[listed("u1", Some("00:04")), listed("u1", None)], 1).await;
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:03"));
+}
+
+pub(crate) async fn an_empty_listing_begins_a_night(store: &impl StateStore) {
+    assert_eq!(store.night().await.unwrap().listed_at, None);
+    list(store, &[], 5).await;
+    assert_eq!(store.night().await.unwrap().listed_at, Some(at(5)));
+    close_day(store, &[], 6).await;
+    assert_eq!(store.night().await.unwrap().listed_at, None);
+}
+
+pub(crate) async fn what_belongs_to_a_closed_day_reads_as_null(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    study(store, "u1", "01:00").await;
+    study(store, "u2", "02:00").await;
+    assert_eq!(close_day(store, &[listed("u3", Some("03:00"))], 0).await, Day(1));
+    for id in ["u1", "u2", "u3"] {
+        assert_eq!(studied(store, id).await, None, "{id}");
+    }
+    assert_eq!(close(store, "s1").await, Some(record("u1", Some(7), Some("s1"), None)));
+    assert_eq!(open(store, "u2", 7, "s2").await.study_time, None);
+    let night = store.night().await.unwrap();
+    assert_eq!((night.day, night.undelivered.len()), (Day(2), 1));
+    assert_eq!((night.undelivered[0].day, night.undelivered[0].closed_at), (Day(1), at(0)));
+}
+
+pub(crate) async fn a_closed_day_is_delivered_and_then_forgotten(store: &impl StateStore) {
+    study(store, "u1", "01:00").await;
+    close_day(store, &[listed("u2", Some("02:00"))], 0).await;
+    let batch = expect_batch(store).await;
+    assert_eq!(told(&batch), [entry(1, "u1", Some("01:00")), entry(1, "u2", Some("02:00"))]);
+    assert_eq!((batch.closed.closed_at, batch.id.len()), (at(0), 16));
+    acknowledge(store, &batch, KeepOnline::Yes).await;
+    assert_eq!(next(store).await, NextBatch::Nothing);
+    assert_eq!(store.night().await.unwrap().undelivered, []);
+}
+
+pub(crate) async fn a_record_without_a_study_time_is_told_as_null(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    close_day(store, &[], 0).await;
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", None)]]);
+}
+
+pub(crate) async fn a_day_without_records_sends_nothing(store: &impl StateStore) {
+    close_day(store, &[], 0).await;
+    assert_eq!(next(store).await, NextBatch::Nothing);
+    assert_eq!(store.night().await.unwrap().undelivered, []);
+}
+
+pub(crate) async fn a_time_after_the_listing_belongs_to_the_next_day(store: &impl StateStore) {
+    list(store, &[listed("u1", Some("05:00"))], 0).await;
+    assert_eq!(study(store, "u1", "00:01").await.study_time, Some(time("00:01")));
+    study(store, "u1", "00:02").await;
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:02"));
+    close_day(store, &[], 1).await;
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:02"));
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", Some("05:00"))]]);
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:02"));
+    close_day(store, &[], 2).await;
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(2, "u1", Some("00:02"))]]);
+}
+
+pub(crate) async fn a_time_after_the_close_belongs_to_the_next_day(store: &impl StateStore) {
+    study(store, "u1", "05:00").await;
+    close_day(store, &[], 0).await;
+    assert_eq!(study(store, "u1", "00:01").await.study_time, Some(time("00:01")));
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", Some("05:00"))]]);
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:01"));
+}
+
+pub(crate) async fn a_frame_stays_the_same_until_it_is_acknowledged(store: &impl StateStore) {
+    study(store, "u1", "01:00").await;
+    close_day(store, &[], 0).await;
+    let batch = expect_batch(store).await;
+    study(store, "u1", "00:01").await;
+    study(store, "u2", "00:02").await;
+    close_day(store, &[], 1).await;
+    assert_eq!(expect_batch(store).await, batch);
+    assert_eq!(expect_batch(store).await, batch);
+}
+
+pub(crate) async fn only_the_outstanding_frame_is_acknowledged(store: &impl StateStore) {
+    study(store, "u1", "01:00").await;
+    close_day(store, &[], 0).await;
+    let batch = expect_batch(store).await;
+    let other = Batch { id: "0000000000000000".to_owned(), ..batch.clone() };
+    acknowledge(store, &other, KeepOnline::No).await;
+    assert_eq!(expect_batch(store).await, batch);
+    acknowledge(store, &batch, KeepOnline::Yes).await;
+    study(store, "u1", "02:00").await;
+    close_day(store, &[], 1).await;
+    acknowledge(store, &batch, KeepOnline::Yes).await;
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(2, "u1", Some("02:00"))]]);
+}
+
+pub(crate) async fn a_frame_holds_at_most_so_many_users_and_bytes(store: &impl StateStore) {
+    let ids: Vec<_> = (0..60).map(|at| format!("user-{at:03}")).collect();
+    for id in &ids {
+        study(store, id, "01:00:00").await;
+    }
+    close_day(store, &[], 0).await;
+    let limits = BatchLimits { users_max: 7, entries_bytes_max: 300 };
+    let mut heard = Vec::new();
+    while let NextBatch::Send(batch) = store.next_batch(limits).await.unwrap() {
+        let bytes: usize = batch.users.iter().map(|entry| entry_bytes(entry) + 1).sum();
+        assert!(batch.users.len() <= 7 && bytes - 1 <= 300, "{batch:?}");
+        heard.extend(told(&batch).into_iter().map(|(_, id, _)| id));
+        acknowledge(store, &batch, KeepOnline::Yes).await;
+    }
+    heard.sort();
+    assert_eq!(heard, ids);
+}
+
+pub(crate) async fn an_entry_that_fits_no_frame_stays_and_stops_nobody(store: &impl StateStore) {
+    let long = "x".repeat(200);
+    study(store, &long, "01:00").await;
+    study(store, "u1", "02:00").await;
+    close_day(store, &[], 0).await;
+    let limits = BatchLimits { users_max: 25, entries_bytes_max: 100 };
+    let NextBatch::Send(batch) = store.next_batch(limits).await.unwrap() else { panic!() };
+    assert_eq!(told(&batch), [entry(1, "u1", Some("02:00"))]);
+    acknowledge(store, &batch, KeepOnline::Yes).await;
+    for _ in 0..2 {
+        let next = store.next_batch(limits).await.unwrap();
+        assert_eq!(next, NextBatch::TooLong { users: 1 });
+    }
+    assert_eq!(store.night().await.unwrap().undelivered.len(), 1);
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, &long, Some("01:00"))]]);
+}
+
+pub(crate) async fn a_user_who_is_gone_loses_the_record_when_auth_has_it(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    close(store, "s1").await;
+    close_day(store, &[], 0).await;
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", None)]]);
+    assert_eq!(study(store, "u1", "00:01").await, record("u1", None, None, Some("00:01")));
+}
+
+pub(crate) async fn a_user_who_is_online_keeps_the_record(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    study(store, "u1", "01:00").await;
+    close_day(store, &[], 0).await;
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", Some("01:00"))]]);
+    assert_eq!(study(store, "u1", "00:01").await, record("u1", Some(7), Some("s1"), Some("00:01")));
+    assert!(close(store, "s1").await.is_some());
+}
+
+pub(crate) async fn without_keep_online_records_and_sessions_go(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    study(store, "u1", "01:00").await;
+    close_day(store, &[], 0).await;
+    assert_eq!(deliver_all(store, KeepOnline::No).await, [[entry(1, "u1", Some("01:00"))]]);
+    assert_eq!(close(store, "s1").await, None);
+    assert_eq!(study(store, "u1", "00:01").await, record("u1", None, None, Some("00:01")));
+}
+
+pub(crate) async fn without_keep_online_what_the_new_day_wrote_to_stays(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    open(store, "u2", 7, "s2").await;
+    close_day(store, &[], 0).await;
+    study(store, "u1", "00:01").await;
+    open(store, "u2", 8, "s3").await;
+    deliver_all(store, KeepOnline::No).await;
+    let expected = record("u1", Some(7), Some("s1"), Some("00:01"));
+    assert_eq!(close(store, "s1").await, Some(expected));
+    assert_eq!(close(store, "s3").await, Some(record("u2", Some(8), Some("s3"), None)));
+}
+
+pub(crate) async fn two_closed_days_go_out_the_older_first_and_never_in_one_frame(
+    store: &impl StateStore,
+) {
+    study(store, "u1", "01:00").await;
+    study(store, "u2", "02:00").await;
+    close_day(store, &[], 0).await;
+    study(store, "u1", "01:01").await;
+    study(store, "u3", "03:01").await;
+    close_day(store, &[], 1).await;
+    let expected = [
+        vec![entry(1, "u1", Some("01:00")), entry(1, "u2", Some("02:00"))],
+        vec![entry(2, "u1", Some("01:01")), entry(2, "u3", Some("03:01"))],
+    ];
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, expected);
+}
+
+pub(crate) async fn an_idle_user_has_nothing_new_to_tell(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    study(store, "u2", "02:00").await;
+    close_day(store, &[], 0).await;
+    close_day(store, &[], 1).await;
+    let expected = [[entry(1, "u1", None), entry(1, "u2", Some("02:00"))]];
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, expected);
+    close_day(store, &[], 2).await;
+    // Online all day: attended.
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(3, "u1", None)]]);
+}
+
+pub(crate) async fn a_second_close_during_a_delivery_joins_it(store: &impl StateStore) {
+    study(store, "u1", "01:00").await;
+    close_day(store, &[], 0).await;
+    let first = expect_batch(store).await;
+    close_day(store, &[listed("u2", Some("02:00"))], 1).await;
+    acknowledge(store, &first, KeepOnline::Yes).await;
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(2, "u2", Some("02:00"))]]);
+}
+
+pub(crate) async fn an_open_night_closes_when_it_is_overdue(store: &impl StateStore) {
+    assert_eq!(store.close_overdue_day(at(0), LAST_TIMEOUT).await.unwrap(), None);
+    list(store, &[listed("u1", Some("01:00"))], 0).await;
+    assert_eq!(store.close_overdue_day(at(599), LAST_TIMEOUT).await.unwrap(), None);
+    list(store, &[], 300).await;
+    assert_eq!(store.close_overdue_day(at(899), LAST_TIMEOUT).await.unwrap(), None);
+    assert_eq!(store.close_overdue_day(at(900), LAST_TIMEOUT).await.unwrap(), Some(Day(1)));
+    assert_eq!(store.close_overdue_day(at(901), LAST_TIMEOUT).await.unwrap(), None);
+    assert_eq!(studied(store, "u1").await, None);
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", Some("01:00"))]]);
+}
+
+pub(crate) async fn no_night_overwrites_the_listing_of_another(store: &impl StateStore) {
+    list(store, &[listed("u1", Some("01:00"))], 0).await;
+    list(store, &[listed("u1", Some("02:00"))], 700).await;
+    assert_eq!(close_day(store, &[listed("u2", Some("03:00"))], 1400).await, Day(3));
+    let expected = [
+        [entry(1, "u1", Some("01:00"))],
+        [entry(2, "u1", Some("02:00"))],
+        [entry(3, "u2", Some("03:00"))],
+    ];
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, expected);
+}
+
+pub(crate) async fn a_late_listing_amends_what_was_set_aside(store: &impl StateStore) {
+    list(store, &[listed("u1", Some("01:00"))], 0).await;
+    study(store, "u1", "00:01").await;
+    list(store, &[listed("u1", Some("01:10"))], 1).await;
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:01"));
+    list(store, &[listed("u1", None)], 2).await;
+    close_day(store, &[], 3).await;
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", Some("01:10"))]]);
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:01"));
+}

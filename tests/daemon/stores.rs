@@ -1,0 +1,95 @@
+//! Every store against the battery.
+
+use stated::config;
+use stated::store::StateStore;
+use stated::store::memory::MemoryStore;
+use stated::store::redis::RedisStore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::battery::{self, for_every_sentence};
+use crate::servers::redis::{RedisCluster, RedisSentinel, RedisServer};
+
+/// A Redis store, as a daemon has it, and the tasks behind it.
+pub(crate) struct Opened {
+    pub(crate) store: RedisStore,
+    tracker: TaskTracker,
+}
+
+impl Opened {
+    pub(crate) fn open(config: &config::Store) -> Self {
+        let tracker = TaskTracker::new();
+        let store = RedisStore::open(config, &tracker, &CancellationToken::new()).unwrap();
+        Self { store, tracker }
+    }
+
+    /// Lets go, and requires that nothing goes on behind our back.
+    pub(crate) async fn close(self) {
+        self.store.close().await.unwrap();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+mod memory {
+    use super::*;
+
+    macro_rules! test_each {
+        ($($sentence:ident)*) => {$(
+            #[tokio::test]
+            async fn $sentence() {
+                battery::$sentence(&MemoryStore::default()).await;
+            }
+        )*};
+    }
+    for_every_sentence!(test_each);
+}
+
+mod redis {
+    use super::*;
+
+    macro_rules! test_each {
+        ($($sentence:ident)*) => {$(
+            #[tokio::test]
+            async fn $sentence() {
+                let server = RedisServer::start().await;
+                let opened = Opened::open(&server.store());
+                battery::$sentence(&opened.store).await;
+                opened.close().await;
+            }
+        )*};
+    }
+    for_every_sentence!(test_each);
+}
+
+/// A cluster takes seconds to start: the battery goes through on one.
+#[tokio::test]
+async fn a_redis_cluster_does_what_every_store_does() {
+    let cluster = RedisCluster::start(0).await;
+    macro_rules! run_each {
+        ($($sentence:ident)*) => {$(
+            println!("{}", stringify!($sentence));
+            cluster.clear().await;
+            let opened = Opened::open(&cluster.store());
+            battery::$sentence(&opened.store).await;
+            opened.close().await;
+        )*};
+    }
+    for_every_sentence!(run_each);
+}
+
+/// So do sentinels.
+#[tokio::test]
+async fn a_redis_under_sentinel_does_what_every_store_does() {
+    let sentinel = RedisSentinel::start().await;
+    macro_rules! run_each {
+        ($($sentence:ident)*) => {$(
+            println!("{}", stringify!($sentence));
+            sentinel.master.ask::<()>(&["FLUSHALL"]).await;
+            let opened = Opened::open(&sentinel.store());
+            battery::$sentence(&opened.store).await;
+            opened.close().await;
+        )*};
+    }
+    for_every_sentence!(run_each);
+}
