@@ -20,6 +20,7 @@ mod sessions;
 mod stored;
 mod times;
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -68,6 +69,12 @@ impl RedisStore {
     async fn in_time<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
         let ended = tokio::time::timeout(self.command_timeout, operation).await;
         ended.unwrap_or(Err(Error::Slow(self.command_timeout)))
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").finish_non_exhaustive()
     }
 }
 
