@@ -435,7 +435,7 @@ mod tests {
     async fn what_is_not_answered_or_answered_with_an_error_is_not_sent_again() {
         let peer = Peer::new(Framing::Length4).await;
         let room = config::Gateway {
-            reply_timeout: Duration::from_millis(50),
+            reply_timeout: Duration::from_millis(500),
             ..config(peer.address(), Framing::Length4)
         };
         let gateway = gateway(&gateways(room));

@@ -352,7 +352,7 @@ mod tests {
     async fn silence_times_out_closes_the_connection_and_blames_nobody() {
         let peer = Peer::new(Framing::Length4).await;
         let config = config::Gateway {
-            reply_timeout: Duration::from_millis(50),
+            reply_timeout: Duration::from_millis(500),
             ..config(peer.address(), Framing::Length4)
         };
         let gateway = gateway(&config);
@@ -367,7 +367,7 @@ mod tests {
     #[tokio::test]
     async fn the_callers_deadline_counts_too() {
         let (peer, gateway) = start(Framing::Length4).await;
-        let soon = Instant::now() + Duration::from_millis(50);
+        let soon = Instant::now() + Duration::from_millis(500);
         let (outcome, _talk) = join!(gateway.call(b"a", soon), peer.accept());
         assert_eq!(outcome, Err(CallError::Timeout { peer: "peer", sent: true }));
         let (outcome, _talk) = join!(gateway.call(b"a", soon), peer.accept());
