@@ -5,22 +5,27 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-type Write = dyn Fn(&File, &[u8], u64) -> io::Result<()> + Send + Sync;
-type Sync_ = dyn Fn(&File) -> io::Result<()> + Send + Sync;
+type WriteCall = dyn Fn(&File, &[u8], u64) -> io::Result<()> + Send + Sync;
+type SyncCall = dyn Fn(&File) -> io::Result<()> + Send + Sync;
 
 /// How logs and snapshots are written and synced.
 pub(super) struct Disk {
-    write: Box<Write>,
-    sync: Box<Sync_>,
+    write: Box<WriteCall>,
+    sync: Box<SyncCall>,
 }
 
 impl Disk {
     /// What the system does.
     pub(super) fn new() -> Self {
-        Self {
-            write: Box::new(|file, bytes, at| file.write_all_at(bytes, at)),
-            sync: Box::new(File::sync_data),
-        }
+        Self::with(|file, bytes, at| file.write_all_at(bytes, at), File::sync_data)
+    }
+
+    /// What the caller says.
+    pub(super) fn with(
+        write: impl Fn(&File, &[u8], u64) -> io::Result<()> + Send + Sync + 'static,
+        sync: impl Fn(&File) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { write: Box::new(write), sync: Box::new(sync) }
     }
 
     /// Writes all of `bytes` at `at`. After an error any part of them may be there.

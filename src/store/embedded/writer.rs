@@ -175,11 +175,12 @@ impl Writer {
                 Err(again) => trouble = again,
             }
         }
-        self.acknowledge();
         let mut core = self.shared.core();
         if !core.stopping {
             core.refusal = None;
         }
+        drop(core);
+        self.acknowledge();
         tracing::info!("everything pending is stored again");
     }
 

@@ -1,0 +1,182 @@
+//! The disk refuses: what is durable stays readable, nothing is told that is not so, and when the
+//! disk takes more everything goes on.
+
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::join_all;
+
+use super::*;
+
+const NO_SPACE: i32 = 28;
+const IO_ERROR: i32 = 5;
+
+/// What the disk of a test does.
+#[derive(Debug, Default)]
+struct Faults {
+    /// Writes that are to fail half-way.
+    writes: AtomicUsize,
+    /// Syncs that are to fail.
+    syncs: AtomicUsize,
+    synced: AtomicUsize,
+    /// Held by a test to let syncs wait.
+    gate: Mutex<()>,
+}
+
+impl Faults {
+    fn disk(self: &Arc<Self>) -> Disk {
+        let (on_write, on_sync) = (Arc::clone(self), Arc::clone(self));
+        Disk::with(
+            move |file, bytes, at| {
+                if take(&on_write.writes) {
+                    file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+                    return Err(io::Error::from_raw_os_error(NO_SPACE));
+                }
+                file.write_all_at(bytes, at)
+            },
+            move |file| {
+                drop(on_sync.gate.lock());
+                if take(&on_sync.syncs) {
+                    return Err(io::Error::from_raw_os_error(IO_ERROR));
+                }
+                on_sync.synced.fetch_add(1, Ordering::SeqCst);
+                file.sync_data()
+            },
+        )
+    }
+}
+
+fn take(count: &AtomicUsize) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+fn faulty(dir: &Path, limits: Limits) -> (EmbeddedStore, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    (EmbeddedStore::open_on(dir, faults.disk(), limits).unwrap(), faults)
+}
+
+fn detail(result: Result<Record>) -> String {
+    result.unwrap_err().to_string()
+}
+
+async fn until_well(store: &EmbeddedStore) {
+    let mut progress = store.progress.clone();
+    let well = progress.wait_for(|progress| progress.trouble.is_none());
+    tokio::time::timeout(Duration::from_secs(30), well).await.unwrap().unwrap();
+}
+
+fn log_bytes(dir: &Path, generation: u64) -> u64 {
+    fs::metadata(dir.join(format!("log-{generation}"))).unwrap().len()
+}
+
+#[test]
+fn a_full_disk_refuses_changes_keeps_reads_and_recovers_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty(dir.path(), eager());
+    record_each(&store, 0..1);
+    let good_bytes = log_bytes(dir.path(), 1);
+    faults.writes.store(usize::MAX, Ordering::SeqCst);
+    run(async {
+        let failed = detail(store.record_study_time(&user(1), &time(1)).await);
+        assert!(failed.contains("No space left"), "{failed}");
+        // Refused before it touches anything: there is no such user, then and later.
+        let refused = detail(store.record_study_time(&user(7), &time(7)).await);
+        assert!(refused.contains("No space left"), "{refused}");
+        assert_eq!(store.study_time(&user(7)).await.unwrap(), None);
+        assert_eq!(store.study_time(&user(0)).await.unwrap(), Some(time(0)));
+        // Not durable, so not told.
+        store.study_time(&user(1)).await.unwrap_err();
+        let died = open(copy_of(dir.path()).path());
+        assert_eq!(died.study_time(&user(1)).await.unwrap(), None);
+        faults.writes.store(0, Ordering::SeqCst);
+        until_well(&store).await;
+        assert!(log_bytes(dir.path(), 1) > good_bytes);
+        assert_eq!(store.study_time(&user(1)).await.unwrap(), Some(time(1)));
+        store.record_study_time(&user(2), &time(2)).await.unwrap();
+    });
+    drop(store);
+    assert_eq!(study_times(&open(dir.path()), 3), expected_times(3));
+}
+
+#[test]
+fn after_a_failed_sync_the_log_is_left_behind_for_a_snapshot() {
+    for failures in [1, 2, 5] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, faults) = faulty(dir.path(), eager());
+        record_each(&store, 0..2);
+        faults.syncs.store(failures, Ordering::SeqCst);
+        run(async {
+            let failed = detail(store.record_study_time(&user(2), &time(2)).await);
+            assert!(failed.contains("can't be synced"), "{failed}");
+            until_well(&store).await;
+            store.record_study_time(&user(3), &time(3)).await.unwrap();
+        });
+        let copy = copy_of(dir.path());
+        assert_eq!(study_times(&open(copy.path()), 4), expected_times(4));
+        drop(store);
+        assert_eq!(files(dir.path()), ["LOCK", "VERSION", "acknowledged", "log-2", "snapshot-2"]);
+        assert_eq!(study_times(&open(dir.path()), 4), expected_times(4));
+    }
+}
+
+#[test]
+fn a_store_on_a_full_disk_closes_with_an_error_and_without_hanging() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty(dir.path(), Limits::default());
+    record_each(&store, 0..1);
+    faults.writes.store(usize::MAX, Ordering::SeqCst);
+    run(async {
+        store.record_study_time(&user(1), &time(1)).await.unwrap_err();
+        let closed = store.close().await.unwrap_err().to_string();
+        assert!(closed.contains("No space left"), "{closed}");
+    });
+    assert_eq!(study_times(&open(dir.path()), 1), expected_times(1));
+}
+
+#[test]
+fn a_snapshot_that_fails_is_tried_again_while_the_log_grows_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { log_bytes_min: 4_000, ..eager() };
+    let (store, faults) = faulty(dir.path(), limits);
+    record_each(&store, 0..30);
+    // The snapshot's own writes and the log's share the faults, so either may meet them.
+    faults.writes.store(3, Ordering::SeqCst);
+    run(async {
+        for number in 0..4_000 {
+            let number = number % 30;
+            if store.record_study_time(&user(number), &time(number)).await.is_err() {
+                until_well(&store).await;
+            }
+        }
+    });
+    drop(store);
+    assert!(!files(dir.path()).contains(&"snapshot-1".to_owned()));
+    assert_eq!(study_times(&open(dir.path()), 30), expected_times(30));
+}
+
+#[test]
+fn many_writers_share_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty(dir.path(), Limits::default());
+    let before = faults.synced.load(Ordering::SeqCst);
+    run(join_all((0..1_000).map(|number| {
+        let store = &store;
+        async move { store.record_study_time(&user(number), &time(number)).await.unwrap() }
+    })));
+    let syncs = faults.synced.load(Ordering::SeqCst) - before;
+    assert!(syncs < 500, "{syncs} syncs for 1000 operations");
+}
+
+#[test]
+fn what_waits_to_be_written_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { pending_bytes_max: 1_000, ..Limits::default() };
+    let (store, faults) = faulty(dir.path(), limits);
+    let gate = faults.gate.lock().unwrap();
+    let apply =
+        || store.apply(|state, journal| state.record_study_time(journal, &user(1), &time(1)));
+    let refused = (0..10_000).find_map(|_| apply().err()).unwrap();
+    assert!(refused.to_string().contains("too much is waiting"), "{refused}");
+    drop(gate);
+    run(store.close()).unwrap();
+}

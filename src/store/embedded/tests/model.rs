@@ -1,0 +1,211 @@
+//! Whatever is done, and whenever the store is closed or dies meanwhile, it answers as the plain
+//! state does that lives on.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::state::NoJournal;
+
+const LAST_TIMEOUT: Duration = Duration::from_secs(600);
+const EVERYTHING: BatchLimits = BatchLimits { users_max: 10_000, entries_bytes_max: 1 << 20 };
+const NAMES: usize = 6;
+
+#[derive(Debug, Clone)]
+enum Step {
+    OpenSession(usize, Option<i64>, usize),
+    CloseSession(usize),
+    Record(usize, usize),
+    List(Vec<(usize, Option<usize>)>),
+    CloseDay(Vec<(usize, Option<usize>)>),
+    CloseOverdueDay,
+    Form,
+    Acknowledge(bool),
+    Reopen,
+    Die,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let listed =
+        || proptest::collection::vec((0..NAMES, proptest::option::of(0..100_usize)), 0..NAMES);
+    prop_oneof![
+        4 => (0..NAMES, any::<Option<i64>>(), 0..NAMES)
+            .prop_map(|(user, room, session)| Step::OpenSession(user, room, session)),
+        2 => (0..NAMES).prop_map(Step::CloseSession),
+        4 => (0..NAMES, 0..100_usize).prop_map(|(user, time)| Step::Record(user, time)),
+        2 => listed().prop_map(Step::List),
+        1 => listed().prop_map(Step::CloseDay),
+        1 => Just(Step::CloseOverdueDay),
+        2 => Just(Step::Form),
+        2 => any::<bool>().prop_map(Step::Acknowledge),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Die),
+    ]
+}
+
+fn session(number: usize) -> SessionId {
+    SessionId::parse(&format!("session-{number}")).unwrap()
+}
+
+fn entries(listed: &[(usize, Option<usize>)]) -> Vec<UserTime> {
+    let entry = |(number, at): &(usize, Option<usize>)| UserTime {
+        user: user(*number),
+        study_time: at.map(time),
+    };
+    listed.iter().map(entry).collect()
+}
+
+/// The store and the state it must agree with.
+struct Pair {
+    dir: TempDir,
+    store: Option<EmbeddedStore>,
+    model: State,
+    /// The same frame as each of them formed it.
+    outstanding: Option<(Batch, Batch)>,
+    clock: u64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Some(Self::open(dir.path()));
+        Self { dir, store, model: State::default(), outstanding: None, clock: 0 }
+    }
+
+    fn open(dir: &Path) -> EmbeddedStore {
+        EmbeddedStore::open_on(dir, Disk::new(), eager()).unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(Self::open(self.dir.path()));
+    }
+
+    fn die(&mut self) {
+        let copy = copy_of(self.dir.path());
+        self.store = Some(Self::open(copy.path()));
+        self.dir = copy;
+    }
+
+    async fn play(&mut self, step: &Step) {
+        self.clock += 200_000;
+        let at = UnixMillis(self.clock);
+        let (Some(store), model) = (&self.store, &mut self.model) else { return };
+        let journal = &mut NoJournal;
+        match step {
+            Step::OpenSession(number, room, other) => {
+                let (user, room, session) = (user(*number), room.map(RoomId), session(*other));
+                let told = store.open_session(&user, room, &session).await.unwrap();
+                assert_eq!(told, model.open_session(journal, &user, room, &session).value);
+            }
+            Step::CloseSession(number) => {
+                let told = store.close_session(&session(*number)).await.unwrap();
+                assert_eq!(told, model.close_session(journal, &session(*number)).value);
+            }
+            Step::Record(number, at) => {
+                let (user, time) = (user(*number), time(*at));
+                let told = store.record_study_time(&user, &time).await.unwrap();
+                assert_eq!(told, model.record_study_time(journal, &user, &time).value);
+            }
+            Step::List(listed) => {
+                let entries = entries(listed);
+                store.list_study_times(&entries, at, LAST_TIMEOUT).await.unwrap();
+                model.list_study_times(journal, &entries, at, LAST_TIMEOUT);
+            }
+            Step::CloseDay(listed) => {
+                let entries = entries(listed);
+                let told = store.close_day(&entries, at, LAST_TIMEOUT).await.unwrap();
+                assert_eq!(told, model.close_day(journal, &entries, at, LAST_TIMEOUT).value);
+            }
+            Step::CloseOverdueDay => {
+                let told = store.close_overdue_day(at, LAST_TIMEOUT).await.unwrap();
+                assert_eq!(told, model.close_overdue_day(journal, at, LAST_TIMEOUT).value);
+            }
+            Step::Form => drop(self.form().await),
+            Step::Acknowledge(keep) => {
+                let keep = if *keep { KeepOnline::Yes } else { KeepOnline::No };
+                if let Some((told, modelled)) = self.outstanding.take() {
+                    store.acknowledge_batch(&told, keep).await.unwrap();
+                    model.acknowledge_batch(journal, &modelled, keep);
+                }
+            }
+            Step::Reopen => self.reopen(),
+            Step::Die => self.die(),
+        }
+    }
+
+    /// Asks both for the next frame; the slots of the two may differ, so its order may too.
+    async fn form(&mut self) -> Option<Batch> {
+        let Some(store) = &self.store else { return None };
+        let told = store.next_batch(EVERYTHING).await.unwrap();
+        let modelled = loop {
+            if let FormStep::Done(seen) = self.model.next_batch(&mut NoJournal, EVERYTHING) {
+                break seen.value;
+            }
+        };
+        let (NextBatch::Send(told), NextBatch::Send(modelled)) = (&told, &modelled) else {
+            assert_eq!(told, modelled);
+            return None;
+        };
+        if let Some((before, _)) = &self.outstanding {
+            assert_eq!(told, before);
+        }
+        assert_eq!(told.closed, modelled.closed);
+        assert_eq!(sorted(told), sorted(modelled));
+        self.outstanding = Some((told.clone(), modelled.clone()));
+        Some(told.clone())
+    }
+
+    async fn compare(&mut self) {
+        if let Some(store) = &self.store {
+            assert_eq!(store.night().await.unwrap(), self.model.night());
+            for number in 0..NAMES {
+                let told = store.study_time(&user(number)).await.unwrap();
+                assert_eq!(told, self.model.study_time(&user(number)).value);
+            }
+        }
+    }
+
+    /// Ends everything: two days are closed and delivered, so that whatever one of them still
+    /// holds of anybody comes out.
+    async fn drain(&mut self) {
+        for number in 0..NAMES {
+            self.play(&Step::CloseSession(number)).await;
+        }
+        for _ in 0..2 {
+            self.play(&Step::CloseDay(Vec::new())).await;
+            while self.form().await.is_some() {
+                self.play(&Step::Acknowledge(true)).await;
+            }
+        }
+        self.compare().await;
+        if let Some(store) = &self.store {
+            assert_eq!(store.user_count(), self.model.user_count());
+        }
+    }
+}
+
+fn sorted(batch: &Batch) -> Vec<(&UserId, &Option<StudyTime>)> {
+    let mut users: Vec<_> =
+        batch.users.iter().map(|entry| (&entry.user, &entry.study_time)).collect();
+    users.sort();
+    users
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_agrees_with_the_plain_state_through_every_death(
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        run(async {
+            let mut pair = Pair::new();
+            for step in &steps {
+                pair.play(step).await;
+                pair.compare().await;
+            }
+            pair.die();
+            pair.drain().await;
+        });
+    }
+}
