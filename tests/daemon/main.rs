@@ -7,6 +7,7 @@
 )]
 
 mod battery;
+mod model;
 mod redis_store;
 mod servers;
 mod stores;

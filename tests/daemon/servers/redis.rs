@@ -94,6 +94,17 @@ impl RedisServer {
         store_at(StoreUrl::Redis(self.url()))
     }
 
+    /// Waits until a replica has everything.
+    pub(crate) async fn replicated(&self) {
+        eventually("a replica has everything", || async {
+            let info: String = self.try_ask(&["INFO", "replication"]).await.ok()?;
+            let offset = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:"))?;
+            let replica = info.lines().find(|line| line.starts_with("slave0:"))?;
+            replica.contains(&format!("offset={offset},")).then_some(())
+        })
+        .await;
+    }
+
     /// Asks the server as another program would.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
         self.try_ask(command).await.unwrap()
@@ -150,8 +161,10 @@ impl RedisCluster {
     pub(crate) async fn settled(&self) {
         for node in self.nodes.iter().filter(|node| node.process.is_some()) {
             eventually("the cluster is complete", || async move {
-                let info: String = node.try_ask(&["CLUSTER", "INFO"]).await.ok()?;
-                info.contains("cluster_state:ok").then_some(())
+                let state: String = node.try_ask(&["CLUSTER", "INFO"]).await.ok()?;
+                let role: String = node.try_ask(&["INFO", "replication"]).await.ok()?;
+                let is_ready = role.contains("role:master") || role.contains("link_status:up");
+                (state.contains("cluster_state:ok") && is_ready).then_some(())
             })
             .await;
         }
