@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -13,6 +14,9 @@ use crate::daemon::Daemon;
 
 /// The exit status of a daemon whose configuration is wrong, as clap has it for wrong arguments.
 const WRONG_CONFIGURATION: u8 = 2;
+
+/// How long the exit waits for system calls that block.
+const BLOCKED_MAX: Duration = Duration::from_secs(1);
 
 #[expect(clippy::print_stderr, reason = "before the log is set up")]
 pub(super) fn run(args: ServeArgs) -> ExitCode {
@@ -40,7 +44,10 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(serve(config)) {
+    let served = runtime.block_on(serve(config));
+    // What is still blocked now, say in a resolver, is not waited for without end.
+    runtime.shutdown_timeout(BLOCKED_MAX);
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", chain(error.as_ref()));
