@@ -10,6 +10,7 @@ use super::{Secret, StoreUrl};
 
 /// What may stand there, for people.
 pub(super) const EXPECTED: &str = "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST:PORT[/DB], \
+     rediss://[USER:PASSWORD@]HOST:PORT[/DB], \
      redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT,… or \
      redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT,…/MASTER[/DB]";
 
@@ -33,7 +34,10 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Embedded(folder) => write!(f, "embedded:{}", folder.display()),
-            Self::Redis(url) => write!(f, "redis://{}", without_credentials(url)),
+            Self::Redis(url) => {
+                let (scheme, _) = url.expose().split_once(':').unwrap_or_default();
+                write!(f, "{scheme}://{}", without_credentials(url))
+            }
             Self::RedisCluster(nodes) => write!(f, "redis+cluster://{}", list(nodes)),
             Self::RedisSentinel { sentinels, master, node } => {
                 write!(f, "redis+sentinel://{}/{master}", list(sentinels))?;
@@ -83,8 +87,7 @@ pub(super) fn parse(text: &str) -> Result<StoreUrl, String> {
         "memory:" if body.is_empty() => Ok(StoreUrl::Memory),
         "memory:" => Err("nothing may follow memory:".to_owned()),
         "embedded:" => embedded(body),
-        "redis:" => redis(parts(body)?),
-        "rediss:" => Err("this build of the daemon has no TLS".to_owned()),
+        "redis:" | "rediss:" => redis(scheme, parts(body)?),
         "redis+cluster:" => cluster(parts(body)?),
         "redis+sentinel:" => sentinel(parts(body)?),
         _ => match nearest(scheme, SCHEMES) {
@@ -123,13 +126,13 @@ fn embedded(folder: &str) -> Result<StoreUrl, String> {
     Ok(StoreUrl::Embedded(PathBuf::from(folder)))
 }
 
-fn redis(parts: Parts<'_>) -> Result<StoreUrl, String> {
+fn redis(scheme: &str, parts: Parts<'_>) -> Result<StoreUrl, String> {
     if parts.hosts.contains(',') {
         return Err("several hosts are a redis+cluster: or a redis+sentinel:".to_owned());
     }
     let host = address::parse_with_default(parts.hosts, REDIS_PORT)?;
     let database = database(parts.path)?;
-    Ok(StoreUrl::Redis(Secret::new(format!("redis://{}{host}{database}", parts.credentials))))
+    Ok(StoreUrl::Redis(Secret::new(format!("{scheme}//{}{host}{database}", parts.credentials))))
 }
 
 fn cluster(parts: Parts<'_>) -> Result<StoreUrl, String> {
@@ -224,6 +227,7 @@ mod tests {
             ("redis://h/", vec!["redis://h:6379"], "redis://h:6379"),
             ("redis://[::1]:1/2", vec!["redis://[::1]:1/2"], "redis://[::1]:1/2"),
             ("redis://:p@h:1/2", vec!["redis://:p@h:1/2"], "redis://h:1/2"),
+            ("rediss://:p@h", vec!["rediss://:p@h:6379"], "rediss://h:6379"),
             ("redis://u:p@ss@h:1", vec!["redis://u:p%40ss@h:1"], "redis://h:1"),
             (
                 "redis+cluster://u:p@a:1,b",
@@ -283,7 +287,6 @@ mod tests {
             ("redis://h?protocol=3", "nothing may follow a ? or #"),
             ("redis://p@h", "a password without a user is written :PASSWORD@"),
             ("redis://u:p/q@h", "/, ? and # of a user or password are written %2F, %3F and %23"),
-            ("rediss://h", "this build of the daemon has no TLS"),
             ("redis+cluster://a,,b", "the host is missing"),
             ("redis+cluster://a/1", "a cluster has no numbered databases"),
             ("redis+sentinel://a:1", "the master's name is missing after the hosts"),
