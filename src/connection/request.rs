@@ -479,3 +479,95 @@ impl<'de> Visitor<'de> for MemberVisitor {
         Ok(Member::Object)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes and shows what came out: the request, or the error as the peer reads it.
+    fn check(payload: &str, expected: &str) {
+        let found = match Request::decode(payload.as_bytes()) {
+            Ok(request) => format!("{request:?}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(expected), "{payload}\n  gave {found}\n  not  {expected}");
+    }
+
+    fn check_room(room_id: &str, expected: &str) {
+        let payload =
+            format!(r#"{{"server":"room","type":"DELEGATE","user_id":"u","room_id":{room_id}}}"#);
+        check(&payload, expected);
+    }
+
+    #[test]
+    fn server_and_type_may_come_last_and_the_last_of_two_members_counts() {
+        check(
+            r#"{"user_id":7,"user_id":"u1","type":"STUDY_TIME_FROM_TCP","server":"x","server":"auth"}"#,
+            r#"Auth(StudyTimeFrom { user: UserId("u1") })"#,
+        );
+    }
+
+    #[test]
+    fn members_may_be_escaped_and_unknown_ones_are_ignored() {
+        check(
+            r#" {"s\u0065rver":"chat","type":"DISCONNECT","session":"\uac00","x":[{"y":null}]} "#,
+            r#"Chat(Unsubscribe { session: SessionId("가") })"#,
+        );
+    }
+
+    #[test]
+    fn a_room_is_a_64_bit_integer_however_jackson_lets_it_be_written() {
+        check_room("9223372036854775807", "room: Some(RoomId(9223372036854775807))");
+        check_room("-9223372036854775808", "room: Some(RoomId(-9223372036854775808))");
+        check_room(r#"" 5 ""#, "room: Some(RoomId(5))");
+        check_room(r#""""#, "room: None");
+        check_room("null", "room: None");
+        let expected = "field `room_id`: expected a 64-bit integer or null, found";
+        for wrong in ["9223372036854775808", "5.0", "1e3", "true", "[]", "{}", r#""5.0""#] {
+            check_room(wrong, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        check("", "empty message");
+        check("nonsense", "not a JSON object: expected");
+        check("[]", "not a JSON object: invalid type: sequence");
+        check(r#"{"server":"chat"} x"#, "not a JSON object: trailing characters");
+        check("{}", "missing field `server`");
+        check(r#"{"server":1}"#, "field `server`: expected a string, found an integer");
+        check(r#"{"server":"Chat"}"#, "unknown server `Chat`");
+        check(r#"{"server":"auth","type":"X"}"#, "unknown type `X` of server `auth`");
+        check(r#"{"server":"chat","type":"UNSUBSCRIBE"}"#, "missing field `session`");
+        check(
+            r#"{"server":"chat","type":"UNSUBSCRIBE","session":""}"#,
+            "field `session` must not be empty",
+        );
+        let listing = |users: &str| {
+            format!(r#"{{"server":"signaling_scheduling","type":"SCHEDULER","users":{users}}}"#)
+        };
+        check(&listing("null"), "field `users`: expected an array, found null");
+        check(&listing("[5]"), "entry 0 of `users`: not a JSON object");
+        check(
+            &listing(r#"[{"user_id":"u","study_time":null},{"user_id":"u"}]"#),
+            "entry 1 of `users`: missing field `study_time`",
+        );
+    }
+
+    #[test]
+    fn nesting_is_counted_outside_of_texts_only() {
+        let nested = |depth: usize, inside: &str| {
+            let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+            format!(r#"{{"server":"chat","type":"SEND","x":{open}{inside}{close}}}"#)
+        };
+        check(&nested(128, ""), "Ignored");
+        check(&nested(129, ""), "nested deeper than 128");
+        check(&nested(2, &format!("\"{}\"", r#"\"["#.repeat(200))), "Ignored");
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_refused() {
+        let error = Request::decode(b"{\"server\":\"\xff\"}").unwrap_err();
+        assert_eq!(error.to_string(), "not UTF-8 after 11 bytes");
+    }
+}
