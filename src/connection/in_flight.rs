@@ -1,0 +1,220 @@
+//! Requests of one connection that were read and not answered: worked on side by side, answered in
+//! order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use tokio::time::Instant;
+use tokio_util::sync::ReusableBoxFuture;
+
+use super::Shared;
+use super::request::{self, Request};
+use super::route::{self, Answer, Error, Touches};
+use crate::domain::Call;
+use crate::store::StateStore;
+use crate::upstream::{Turn, Turns};
+
+/// Handlers get this part of `request_timeout` less, so that they can still say what went wrong.
+const ANSWER_MARGIN: u32 = 32;
+
+/// The requests in flight, the oldest first.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    shared: Arc<Shared>,
+    entries: VecDeque<Entry>,
+    /// Allocations of finished work, for the next requests.
+    spare: Vec<Work>,
+    turns: Turns,
+}
+
+type Work = ReusableBoxFuture<'static, Answer>;
+
+#[derive(Debug)]
+struct Entry {
+    touches: Touches,
+    deadline: Instant,
+    state: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    /// Waits for an earlier request that touches the same.
+    Held(Request, Call),
+    Working(Work),
+    Done(Answer),
+}
+
+impl InFlight {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, entries: VecDeque::new(), spare: Vec::new(), turns: Turns::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes in what was decoded and starts it, unless it has to wait for an earlier one.
+    pub(super) fn start(
+        &mut self,
+        request: Result<Request, request::Error>,
+        task: &mut TaskContext<'_>,
+    ) {
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.push_error(error.into()),
+        };
+        let turn = match route::forwards_about(&request) {
+            Some(user) => self.turns.next(user),
+            None => Turn::alone(),
+        };
+        let timeout = self.shared.limits.request_timeout;
+        let call = Call { deadline: Instant::now() + timeout - timeout / ANSWER_MARGIN, turn };
+        let touches = Touches::of(&request, &self.shared.hasher);
+        let state = if self.must_wait(touches, self.entries.len()) {
+            Progress::Held(request, call)
+        } else {
+            self.begin(request, call, task)
+        };
+        self.push(touches, state);
+    }
+
+    /// Takes in what is answered already.
+    pub(super) fn push_error(&mut self, error: Error) {
+        self.push(Touches::Nothing, Progress::Done(Err(error)));
+    }
+
+    fn push(&mut self, touches: Touches, state: Progress) {
+        let deadline = Instant::now() + self.shared.limits.request_timeout;
+        self.entries.push_back(Entry { touches, deadline, state });
+    }
+
+    /// Whether a request has to wait for one of the first `before` in flight. A store that works
+    /// in the order of the calls needs no help with it.
+    fn must_wait(&self, touches: Touches, before: usize) -> bool {
+        !self.shared.context.store.in_call_order()
+            && self
+                .entries
+                .iter()
+                .take(before)
+                .any(|earlier| !earlier.is_done() && earlier.touches.conflicts_with(touches))
+    }
+
+    /// Starts the work, and finishes it right away if it needs to wait for nothing.
+    fn begin(&mut self, request: Request, call: Call, task: &mut TaskContext<'_>) -> Progress {
+        let answer = route::answer(request, Arc::clone(&self.shared.context), call);
+        let mut work = match self.spare.pop() {
+            Some(mut spare) => {
+                spare.set(answer);
+                spare
+            }
+            None => ReusableBoxFuture::new(answer),
+        };
+        match work.poll(task) {
+            Poll::Ready(answer) => {
+                self.spare.push(work);
+                Progress::Done(answer)
+            }
+            Poll::Pending => Progress::Working(work),
+        }
+    }
+
+    /// Gives every waiting request a chance to go on; ready when none waits any more.
+    pub(super) fn poll_work(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        let mut waiting = false;
+        for at in 0..self.entries.len() {
+            let Some(entry) = self.entries.get_mut(at) else { break };
+            let next = match &mut entry.state {
+                Progress::Done(_) => continue,
+                Progress::Working(work) => work.poll(task).map(Progress::Done),
+                Progress::Held(..) => self.poll_held(at, task),
+            };
+            match next {
+                Poll::Ready(next) => {
+                    waiting |= !matches!(next, Progress::Done(_));
+                    self.replace(at, next);
+                }
+                Poll::Pending => waiting = true,
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Starts a held request as soon as nothing before it is in its way.
+    fn poll_held(&mut self, at: usize, task: &mut TaskContext<'_>) -> Poll<Progress> {
+        let Some(entry) = self.entries.get(at) else { return Poll::Pending };
+        if self.must_wait(entry.touches, at) {
+            return Poll::Pending;
+        }
+        let late = self.late();
+        let Some(entry) = self.entries.get_mut(at) else { return Poll::Pending };
+        match std::mem::replace(&mut entry.state, late) {
+            Progress::Held(request, call) => Poll::Ready(self.begin(request, call, task)),
+            other @ (Progress::Working(_) | Progress::Done(_)) => Poll::Ready(other),
+        }
+    }
+
+    /// Puts `next` in the place of what was there; the allocation of finished work is kept.
+    fn replace(&mut self, at: usize, next: Progress) {
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        if let Progress::Working(work) = std::mem::replace(&mut entry.state, next)
+            && self.spare.len() < self.shared.limits.max_in_flight
+        {
+            self.spare.push(work);
+        }
+    }
+
+    /// The answer to the oldest request, if it is there.
+    pub(super) fn next_answer(&self) -> Option<&Answer> {
+        match &self.entries.front()?.state {
+            Progress::Done(answer) => Some(answer),
+            Progress::Held(..) | Progress::Working(_) => None,
+        }
+    }
+
+    /// The oldest request is answered.
+    pub(super) fn pop_answered(&mut self) {
+        self.entries.pop_front();
+    }
+
+    /// When the first of the waiting requests must be answered.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.entries.iter().find(|entry| !entry.is_done()).map(|entry| entry.deadline)
+    }
+
+    /// Answers every request whose time is over, and says whether there was one. What was begun
+    /// goes on without the peer: it may be half-way through.
+    pub(super) fn give_up_late(&mut self) -> bool {
+        let now = Instant::now();
+        let mut any = false;
+        for at in 0..self.entries.len() {
+            let late = self.late();
+            let Some(entry) = self.entries.get_mut(at) else { break };
+            if entry.is_done() || entry.deadline > now {
+                continue;
+            }
+            any = true;
+            if let Progress::Working(work) = std::mem::replace(&mut entry.state, late) {
+                self.shared.tasks.spawn(async move {
+                    // The peer has its answer; nobody waits for this one.
+                    drop(work.await);
+                });
+            }
+        }
+        any
+    }
+
+    fn late(&self) -> Progress {
+        Progress::Done(Err(Error::Late(self.shared.limits.request_timeout)))
+    }
+}
+
+impl Entry {
+    fn is_done(&self) -> bool {
+        matches!(self.state, Progress::Done(_))
+    }
+}
