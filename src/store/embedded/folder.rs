@@ -4,18 +4,18 @@
 //! |---|---|
 //! | `VERSION` | the mark of the format, made last of all: with it the folder is a store |
 //! | `LOCK` | locked by the process that has the folder open, which writes its id into it |
-//! | `acknowledged` | how much of which log is known to be synced; see [`Acknowledged`] |
+//! | `acknowledged` | how much of which log is known to be synced; see [`super::acknowledged`] |
 //! | `snapshot-N` | the state, some time while `log-N` was written |
 //! | `log-N` | every change since the latest one of `log-(N-1)` |
 //! | `*.tmp` | what was not finished, and means nothing |
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::acknowledged::ACKNOWLEDGED_BYTES;
 use super::error::OpenError;
-use super::group::{FILE_HEADER_BYTES, FORMAT, FileHeader, Kind, checksum, u32_at, u64_at};
+use super::group::{FILE_HEADER_BYTES, FORMAT, FileHeader, Kind};
 
 const VERSION: &str = "VERSION";
 const LOCK: &str = "LOCK";
@@ -25,7 +25,6 @@ const VERSION_TEXT: &str = "stated embedded store, format ";
 /// A folder without `VERSION` whose only snapshot is larger than this is not one whose making was
 /// cut short.
 const EMPTY_SNAPSHOT_BYTES_MAX: u64 = 256;
-const ACKNOWLEDGED_BYTES: usize = 20;
 
 /// A folder that this process alone has open.
 #[derive(Debug)]
@@ -35,18 +34,6 @@ pub(super) struct Folder {
     handle: File,
     /// Held, not read: dropping it lets go of the folder.
     _lock: File,
-}
-
-/// How much of the newest log is known to be synced, and so may have been acknowledged.
-///
-/// It is overwritten after each sync and not synced itself: a process that is killed leaves the
-/// latest one, a power cut perhaps an older one. It never says more than is true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Acknowledged {
-    /// Which log.
-    pub(super) generation: u64,
-    /// Bytes of it.
-    pub(super) length: u64,
 }
 
 /// What a folder was before anything was done to it.
@@ -75,8 +62,9 @@ impl Folder {
         &self.dir
     }
 
-    /// The last step of making a store.
+    /// The last step of making a store: everything else in it is durably there before.
     pub(super) fn write_version(&self) -> io::Result<()> {
+        self.handle.sync_all()?;
         let mut file = File::create(self.unfinished(VERSION))?;
         writeln!(file, "{VERSION_TEXT}{FORMAT}")?;
         file.sync_all()?;
@@ -115,7 +103,13 @@ impl Folder {
         let (header, bytes) = FileHeader::create(Kind::Log, generation, first);
         file.write_all(&bytes)?;
         file.sync_all()?;
-        self.finish_file(Kind::Log, generation)?;
+        if let Err(error) = self.finish_file(Kind::Log, generation) {
+            // The older log goes on: this one must not be found after it.
+            if let Err(error) = fs::remove_file(self.path(Kind::Log, generation)) {
+                tracing::debug!(%error, "log {generation} was not begun");
+            }
+            return Err(error);
+        }
         Ok((file, header))
     }
 
@@ -144,62 +138,6 @@ impl Folder {
     /// Path of the record of what is acknowledged.
     pub(super) fn acknowledged_path(&self) -> PathBuf {
         self.dir.join(ACKNOWLEDGED)
-    }
-}
-
-/// The open file of what is acknowledged.
-#[derive(Debug)]
-pub(super) struct AcknowledgedFile {
-    file: File,
-}
-
-impl AcknowledgedFile {
-    /// Makes the file, durably but for its name.
-    pub(super) fn create(folder: &Folder, acknowledged: Acknowledged) -> io::Result<Self> {
-        let created = Self { file: File::create(folder.acknowledged_path())? };
-        created.write(acknowledged)?;
-        created.sync()?;
-        Ok(created)
-    }
-
-    /// Opens the file and reads what is in it.
-    pub(super) fn open(folder: &Folder) -> Result<(Self, Acknowledged), OpenError> {
-        let path = folder.acknowledged_path();
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        let file = match file {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(OpenError::damaged(&path, 0, "the file is missing"));
-            }
-            other => other.map_err(OpenError::io("open", &path))?,
-        };
-        let mut bytes = [0; ACKNOWLEDGED_BYTES];
-        match file.read_exact_at(&mut bytes, 0) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                return Err(OpenError::damaged(&path, 0, "the file is too short"));
-            }
-            other => other.map_err(OpenError::io("read", &path))?,
-        }
-        if checksum(0, &bytes[..16]) != u32_at(&bytes, 16) {
-            return Err(OpenError::damaged(&path, 0, "the file's checksum is wrong"));
-        }
-        let acknowledged =
-            Acknowledged { generation: u64_at(&bytes, 0), length: u64_at(&bytes, 8) };
-        Ok((Self { file }, acknowledged))
-    }
-
-    /// Overwrites it: one call of less than a sector, so that no reader ever finds half of it.
-    pub(super) fn write(&self, acknowledged: Acknowledged) -> io::Result<()> {
-        let mut bytes = [0; ACKNOWLEDGED_BYTES];
-        bytes[0..8].copy_from_slice(&acknowledged.generation.to_le_bytes());
-        bytes[8..16].copy_from_slice(&acknowledged.length.to_le_bytes());
-        let sum = checksum(0, &bytes[..16]);
-        bytes[16..20].copy_from_slice(&sum.to_le_bytes());
-        self.file.write_all_at(&bytes, 0)
-    }
-
-    /// Makes it survive a power cut too, at the few moments when that is worth a sync.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
     }
 }
 

@@ -5,34 +5,25 @@
 //! being written when the power went, and nobody was told of it; a broken group with another one
 //! after it is damage, whatever order the disk wrote its blocks in.
 //!
-//! | file header, 40 bytes | group header, 32 bytes |
+//! | file header, 40 bytes | group header, 36 bytes |
 //! |---|---|
 //! | magic, 8 | offset of this header in the file, 8 |
 //! | format, 4 | number of the first change, 8 |
-//! | salt, 4 | changes, 4 |
-//! | generation, 8 | bytes of records that follow, 4 |
-//! | number of the log's first change, 8 | their checksum, 4 |
+//! | salt, 4 | bytes of records that follow, 8 |
+//! | generation, 8 | their checksum, 4 |
+//! | number of the log's first change, 8 | changes, 4 |
 //! | zero, 4 | checksum of this header, 4 |
 //! | checksum of this header, 4 | |
 //!
 //! Numbers are little-endian. Checksums are CRC-32 that go on from the file header's own, so that
 //! nothing of one file is ever taken for a part of another.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read as _};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-
-use super::error::OpenError;
-
 /// The format of everything in the folder.
 pub(super) const FORMAT: u32 = 1;
 /// Bytes of a file header.
 pub(super) const FILE_HEADER_BYTES: usize = 40;
 /// Bytes of a group header.
-pub(super) const GROUP_HEADER_BYTES: usize = 32;
-
-const READ_BUFFER_BYTES: usize = 1 << 20;
+pub(super) const GROUP_HEADER_BYTES: usize = 36;
 
 /// The two kinds of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +74,8 @@ impl FileHeader {
         (Self { kind, generation, first, seed }, bytes)
     }
 
-    fn parse(bytes: &[u8; FILE_HEADER_BYTES], kind: Kind) -> Result<Self, &'static str> {
+    /// The header of a file of this kind, or what is wrong with it.
+    pub(super) fn parse(bytes: &[u8; FILE_HEADER_BYTES], kind: Kind) -> Result<Self, &'static str> {
         if bytes[..8] != *kind.magic() {
             return Err("not the beginning of such a file");
         }
@@ -100,34 +92,38 @@ impl FileHeader {
 
 /// The header of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct GroupHeader {
+pub(super) struct GroupHeader {
     offset: u64,
-    first: u64,
-    count: u32,
-    length: u32,
-    checksum: u32,
+    /// Number of its first change.
+    pub(super) first: u64,
+    /// Bytes of its records.
+    pub(super) length: u64,
+    /// Their checksum.
+    pub(super) checksum: u32,
+    /// Changes in it.
+    pub(super) count: u32,
 }
 
 impl GroupHeader {
     fn write(self, bytes: &mut [u8], seed: u32) {
         bytes[0..8].copy_from_slice(&self.offset.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.first.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.count.to_le_bytes());
-        bytes[20..24].copy_from_slice(&self.length.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.length.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.checksum.to_le_bytes());
-        let own = checksum(seed, &bytes[..28]);
-        bytes[28..32].copy_from_slice(&own.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.count.to_le_bytes());
+        let own = checksum(seed, &bytes[..32]);
+        bytes[32..36].copy_from_slice(&own.to_le_bytes());
     }
 
     /// The header at `offset` of the file, if this is one.
-    fn parse(bytes: &[u8; GROUP_HEADER_BYTES], offset: u64, seed: u32) -> Option<Self> {
-        let right = u64_at(bytes, 0) == offset && checksum(seed, &bytes[..28]) == u32_at(bytes, 28);
+    pub(super) fn parse(bytes: &[u8; GROUP_HEADER_BYTES], offset: u64, seed: u32) -> Option<Self> {
+        let right = u64_at(bytes, 0) == offset && checksum(seed, &bytes[..32]) == u32_at(bytes, 32);
         right.then(|| Self {
             offset,
             first: u64_at(bytes, 8),
-            count: u32_at(bytes, 16),
-            length: u32_at(bytes, 20),
+            length: u64_at(bytes, 16),
             checksum: u32_at(bytes, 24),
+            count: u32_at(bytes, 28),
         })
     }
 }
@@ -180,138 +176,13 @@ impl Group {
     }
 
     /// The whole of it as it is written at `offset` of the file with this seed.
-    #[expect(clippy::expect_used, reason = "bounded by the store's limit on what is pending")]
     pub(super) fn seal(&mut self, offset: u64, seed: u32) -> &[u8] {
         let (header, records) = self.bytes.split_at_mut(GROUP_HEADER_BYTES);
-        let length = u32::try_from(records.len()).expect("a group is far below 4 GiB");
+        let (first, count, length) = (self.first, self.count, records.len() as u64);
         let checksum = checksum(seed, records);
-        let (first, count) = (self.first, self.count);
-        GroupHeader { offset, first, count, length, checksum }.write(header, seed);
+        GroupHeader { offset, first, length, checksum, count }.write(header, seed);
         &self.bytes
     }
-}
-
-/// What a file holds at a place.
-#[derive(Debug)]
-pub(super) enum Found<'a> {
-    /// A right group: its records.
-    Group(&'a [u8]),
-    /// Nothing more, and nothing is wrong.
-    End,
-    /// Something that is no right group.
-    Broken(&'static str),
-    /// A right group that can't stand here.
-    Misplaced(String),
-}
-
-/// Reads a file's groups in order.
-#[derive(Debug)]
-pub(super) struct GroupReader {
-    /// The file's own words.
-    pub(super) header: FileHeader,
-    /// Its path, for errors.
-    pub(super) path: PathBuf,
-    /// Where the next group begins: all before it is right.
-    pub(super) offset: u64,
-    /// Bytes in the file.
-    pub(super) length: u64,
-    /// The number the next group must begin with.
-    pub(super) next: u64,
-    file: BufReader<File>,
-    records: Vec<u8>,
-}
-
-impl GroupReader {
-    /// Opens the file of this kind and generation and checks its header.
-    pub(super) fn open(path: &Path, kind: Kind, generation: u64) -> Result<Self, OpenError> {
-        let file = File::open(path).map_err(OpenError::io("open", path))?;
-        let length = file.metadata().map_err(OpenError::io("read", path))?.len();
-        let mut file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
-        let mut bytes = [0; FILE_HEADER_BYTES];
-        if length < bytes.len() as u64 {
-            return Err(OpenError::damaged(path, length, "the file ends inside its header"));
-        }
-        file.read_exact(&mut bytes).map_err(OpenError::io("read", path))?;
-        let header =
-            FileHeader::parse(&bytes, kind).map_err(|what| OpenError::damaged(path, 0, what))?;
-        if header.generation != generation {
-            let what = format!("the file is of generation {}", header.generation);
-            return Err(OpenError::damaged(path, 0, what));
-        }
-        let next = match kind {
-            Kind::Log => header.first,
-            Kind::Snapshot => 0,
-        };
-        let offset = FILE_HEADER_BYTES as u64;
-        Ok(Self { header, path: path.to_owned(), offset, length, next, file, records: Vec::new() })
-    }
-
-    /// The next group. After anything but a group the reader has come to its end.
-    pub(super) fn next_group(&mut self) -> Result<Found<'_>, OpenError> {
-        let left = self.length - self.offset;
-        if left == 0 {
-            return Ok(Found::End);
-        }
-        if left < GROUP_HEADER_BYTES as u64 {
-            return Ok(Found::Broken("the file ends inside a group's header"));
-        }
-        let mut bytes = [0; GROUP_HEADER_BYTES];
-        self.file.read_exact(&mut bytes).map_err(OpenError::io("read", &self.path))?;
-        let Some(header) = GroupHeader::parse(&bytes, self.offset, self.header.seed) else {
-            return Ok(Found::Broken("the checksum of a group's header is wrong"));
-        };
-        if header.first != self.next || header.count == 0 {
-            let what = format!("change {} stands where change {} belongs", header.first, self.next);
-            return Ok(Found::Misplaced(what));
-        }
-        let whole = GROUP_HEADER_BYTES as u64 + u64::from(header.length);
-        if whole > left {
-            return Ok(Found::Broken("the file ends inside a group"));
-        }
-        self.records.resize(header.length as usize, 0);
-        self.file.read_exact(&mut self.records).map_err(OpenError::io("read", &self.path))?;
-        if checksum(self.header.seed, &self.records) != header.checksum {
-            return Ok(Found::Broken("the checksum of a group is wrong"));
-        }
-        self.offset += whole;
-        self.next += u64::from(header.count);
-        Ok(Found::Group(&self.records))
-    }
-
-    /// Where a later group was begun, behind the broken one at `offset`.
-    pub(super) fn find_later_group(&self) -> io::Result<Option<u64>> {
-        let file = File::open(&self.path)?;
-        let mut at = self.offset + 1;
-        let mut window = vec![0; READ_BUFFER_BYTES];
-        loop {
-            let read = read_full_at(&file, &mut window, at)?;
-            for (offset, bytes) in (at..).zip(window[..read].windows(GROUP_HEADER_BYTES)) {
-                let bytes = bytes.first_chunk().filter(|bytes| u64_at(*bytes, 0) == offset);
-                if bytes.is_some_and(|b| GroupHeader::parse(b, offset, self.header.seed).is_some())
-                {
-                    return Ok(Some(offset));
-                }
-            }
-            if read < window.len() {
-                return Ok(None);
-            }
-            at += (read - GROUP_HEADER_BYTES + 1) as u64;
-        }
-    }
-}
-
-/// Reads until the buffer is full or the file ends.
-fn read_full_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match file.read_at(&mut buffer[read..], at + read as u64) {
-            Ok(0) => break,
-            Ok(bytes) => read += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }
 
 /// The checksum of `bytes`, going on from `seed`.

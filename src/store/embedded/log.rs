@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 
+use super::acknowledged::Acknowledged;
 use super::disk::Disk;
-use super::folder::{Acknowledged, Folder};
+use super::folder::Folder;
 use super::group::{FILE_HEADER_BYTES, FileHeader, Group};
 
 /// An open log. All of its `length` is synced.

@@ -10,11 +10,13 @@
 //! written beside it; then the older ones go. See [`group`] for the files' form, [`folder`] for
 //! their names, [`recovery`] for the way back.
 
+mod acknowledged;
 mod disk;
 mod error;
 mod folder;
 mod group;
 mod log;
+mod reader;
 mod record;
 mod recovery;
 mod shared;
@@ -36,7 +38,7 @@ use self::disk::Disk;
 use self::folder::Folder;
 use self::group::Group;
 use self::shared::{Core, Progress, Shared};
-use self::writer::{Limits, Writer};
+use self::writer::Writer;
 use super::night::{Batch, BatchLimits, NextBatch, Night};
 use super::state::{FormStep, Journal as _, Seen, State};
 use super::{Error, KeepOnline, Result, StateStore};
@@ -55,6 +57,30 @@ pub struct EmbeddedStore {
     progress: watch::Receiver<Progress>,
     pending_bytes_max: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where the store's own limits lie; other than by default only in tests.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// A log shorter than this, or than the snapshot before it, is not compacted.
+    log_bytes_min: u64,
+    /// Pending bytes beyond which no change is accepted.
+    pending_bytes_max: u64,
+    /// How long after a failure the disk is tried again.
+    retry_after: Duration,
+    /// Slots that a snapshot writes down in one holding of the lock: a tenth of a millisecond.
+    snapshot_step_slots: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            log_bytes_min: 16 << 20,
+            pending_bytes_max: 64 << 20,
+            retry_after: Duration::from_millis(500),
+            snapshot_step_slots: 1024,
+        }
+    }
 }
 
 impl EmbeddedStore {

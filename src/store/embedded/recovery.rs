@@ -3,11 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
+use super::acknowledged::{Acknowledged, AcknowledgedFile};
 use super::disk::Disk;
 use super::error::OpenError;
-use super::folder::{Acknowledged, AcknowledgedFile, Before, Folder};
-use super::group::{FILE_HEADER_BYTES, Found, GroupReader, Kind};
+use super::folder::{Before, Folder};
+use super::group::{FILE_HEADER_BYTES, Kind};
 use super::log::LogFile;
+use super::reader::{Found, GroupReader};
 use super::record;
 use super::snapshot;
 use crate::store::state::State;

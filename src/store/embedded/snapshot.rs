@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 
+use super::Limits;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::group::{FileHeader, Group, Kind};
@@ -14,8 +15,6 @@ use super::record::{self, End};
 use super::shared::Shared;
 use crate::store::state::State;
 
-/// Slots that are written down in one holding of the lock: about a tenth of a millisecond.
-const STEP_SLOTS: usize = 1024;
 /// Bytes after which a snapshot is synced, so that the log's own syncs never wait behind all of it.
 const SYNC_BYTES: u64 = 8 << 20;
 /// Memory kept between two steps.
@@ -48,8 +47,9 @@ pub(super) fn write(
     folder: &Folder,
     disk: &Disk,
     log: Log,
+    limits: Limits,
 ) -> io::Result<Option<Written>> {
-    let written = write_steps(shared, folder, disk, log);
+    let written = write_steps(shared, folder, disk, log, limits);
     if !matches!(written, Ok(Some(_)))
         && let Err(error) = fs::remove_file(folder.unfinished_path(Kind::Snapshot, log.generation))
     {
@@ -63,6 +63,7 @@ fn write_steps(
     folder: &Folder,
     disk: &Disk,
     log: Log,
+    limits: Limits,
 ) -> io::Result<Option<Written>> {
     let mut snapshot = SnapshotFile::create(folder, disk, log)?;
     let mut slot = 0;
@@ -78,7 +79,7 @@ fn write_steps(
             drop(core);
             return snapshot.finish(position).map(Some);
         }
-        let step_end = end.min(slot + STEP_SLOTS);
+        let step_end = end.min(slot + limits.snapshot_step_slots);
         snapshot.put_entries(&core.state, slot..step_end);
         drop(core);
         slot = step_end;

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 use std::{io, mem};
 
 use tokio::sync::watch;
 
+use super::Limits;
+use super::acknowledged::AcknowledgedFile;
 use super::disk::Disk;
-use super::folder::{AcknowledgedFile, Folder};
+use super::folder::Folder;
 use super::group::{Group, Kind};
 use super::log::{LogFile, Trouble};
 use super::recovery::Recovered;
@@ -18,27 +19,6 @@ use super::snapshot::{self, Written};
 
 /// Memory a buffer keeps after a burst.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
-
-/// Where the writer's limits lie; other than by default only in tests.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// A log shorter than this, or than the snapshot before it, is not compacted.
-    pub(super) log_bytes_min: u64,
-    /// Pending bytes beyond which no change is accepted.
-    pub(super) pending_bytes_max: u64,
-    /// How long after a failure the disk is tried again.
-    pub(super) retry_after: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            log_bytes_min: 16 << 20,
-            pending_bytes_max: 64 << 20,
-            retry_after: Duration::from_millis(500),
-        }
-    }
-}
 
 /// The writing thread's own.
 #[derive(Debug)]
@@ -49,6 +29,8 @@ pub(super) struct Writer {
     disk: Arc<Disk>,
     limits: Limits,
     acknowledged: AcknowledgedFile,
+    /// The latest acknowledged length could be noted.
+    acknowledged_is_noted: bool,
     log: LogFile,
     /// What is being written.
     group: Group,
@@ -91,6 +73,7 @@ impl Writer {
             disk,
             limits,
             acknowledged,
+            acknowledged_is_noted: true,
             group: Group::new(log.next()),
             log,
             base,
@@ -149,8 +132,10 @@ impl Writer {
 
     /// The log is durable as far as it goes: says so.
     fn acknowledge(&mut self) {
-        if let Err(error) = self.acknowledged.write(self.log.acknowledged()) {
-            // What is told to callers is still true; only damage is recognised a little later.
+        let noted = self.acknowledged.write(self.log.acknowledged());
+        let was_noted = mem::replace(&mut self.acknowledged_is_noted, noted.is_ok());
+        if let (Err(error), true) = (noted, was_noted) {
+            // What callers are told is still true; only damage at the log's end is not recognised.
             tracing::warn!(%error, "the length of the log could not be noted");
         }
         let durable = self.log.next() - 1;
@@ -209,7 +194,7 @@ impl Writer {
         self.give_up_snapshot();
         let first = self.shared.core().journal.next();
         let log = snapshot::Log { generation: self.log.generation() + 1, first };
-        let written = snapshot::write(&self.shared, &self.folder, &self.disk, log)?;
+        let written = snapshot::write(&self.shared, &self.folder, &self.disk, log, self.limits)?;
         let written = written.ok_or_else(|| io::Error::other("the store is being closed"))?;
         self.folder.finish_file(Kind::Snapshot, log.generation)?;
         self.log = LogFile::create(&self.folder, log.generation, first)?;
@@ -245,9 +230,9 @@ impl Writer {
         let (generation, first) = (self.log.generation(), self.log.first());
         let log = snapshot::Log { generation, first };
         let (shared, folder) = (Arc::clone(&self.shared), Arc::clone(&self.folder));
-        let disk = Arc::clone(&self.disk);
+        let (disk, limits) = (Arc::clone(&self.disk), self.limits);
         let thread = Builder::new().name("stated-snapshot".to_owned()).spawn(move || {
-            let ended = snapshot::write(&shared, &folder, &disk, log);
+            let ended = snapshot::write(&shared, &folder, &disk, log, limits);
             let mut core = shared.core();
             core.snapshot = Some(ended);
             shared.wake_writer(core);

@@ -21,7 +21,7 @@ fn the_folder_follows_the_number_of_users_and_not_of_writes() {
         for thread in 0..threads {
             let store = &store;
             scope.spawn(move || {
-                for _ in 0..20 {
+                for _ in 0..10 {
                     record_each(store, thread * 50..(thread + 1) * 50);
                 }
             });
@@ -64,9 +64,9 @@ fn a_compaction_cut_short_at_any_step_loses_nothing() {
             file.sync_data()
         },
     );
-    let limits = Limits { log_bytes_min: 1_500, ..Limits::default() };
+    let limits = Limits { log_bytes_min: 1_000, ..eager() };
     let store = EmbeddedStore::open_on(dir.path(), disk, limits).unwrap();
-    let users = 120;
+    let users = 60;
     for number in 0..users {
         record_each(&store, number..number + 1);
         told.store(number + 1, Ordering::SeqCst);
@@ -112,7 +112,7 @@ fn killed_at_any_moment_it_keeps_what_it_told() {
         return write_until_killed(Path::new(&dir));
     }
     let dir = tempfile::tempdir().unwrap();
-    for round in 1..=5 {
+    for round in 1..=3 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture"])
             .arg("store::embedded::tests::compaction::killed_at_any_moment_it_keeps_what_it_told")
@@ -122,7 +122,7 @@ fn killed_at_any_moment_it_keeps_what_it_told() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let told = lines.by_ref().filter(|line| line.as_ref().unwrap().starts_with("told "));
-        let last = told.take(round * 150).last().unwrap().unwrap();
+        let last = told.take(round * 120).last().unwrap().unwrap();
         child.kill().unwrap();
         // What it said between the last line that was read and its death counts too.
         let rest = lines.map_while(|line| line.ok()).filter(|line| line.starts_with("told "));
@@ -134,7 +134,7 @@ fn killed_at_any_moment_it_keeps_what_it_told() {
 }
 
 fn write_until_killed(dir: &Path) {
-    let limits = Limits { log_bytes_min: 5_000, ..Limits::default() };
+    let limits = Limits { log_bytes_min: 5_000, snapshot_step_slots: 16, ..eager() };
     let store = EmbeddedStore::open_on(dir, Disk::new(), limits).unwrap();
     for number in 0.. {
         record_each(&store, number..number + 1);

@@ -42,31 +42,34 @@ fn check_never_silently_less(dir: &Path) -> bool {
 fn every_flipped_byte_is_told_as_damage() {
     let dir = small_store();
     for name in files(dir.path()).iter().filter(|name| *name != "LOCK") {
-        let content = fs::read(dir.path().join(name)).unwrap();
+        let path = dir.path().join(name);
+        let content = fs::read(&path).unwrap();
         for at in 0..content.len() {
-            let copy = copy_of(dir.path());
             let mut flipped = content.clone();
             flipped[at] ^= 1 << (at % 8);
-            fs::write(copy.path().join(name), flipped).unwrap();
-            assert!(check_never_silently_less(copy.path()), "{name}, byte {at}");
+            fs::write(&path, flipped).unwrap();
+            assert!(check_never_silently_less(dir.path()), "{name}, byte {at}");
         }
+        fs::write(&path, content).unwrap();
     }
+    assert!(!check_never_silently_less(dir.path()));
 }
 
 #[test]
 fn every_truncated_or_missing_file_is_told_as_damage() {
     let dir = small_store();
     for name in files(dir.path()).iter().filter(|name| *name != "LOCK") {
-        let content = fs::read(dir.path().join(name)).unwrap();
+        let path = dir.path().join(name);
+        let content = fs::read(&path).unwrap();
         for length in 0..content.len() {
-            let copy = copy_of(dir.path());
-            fs::write(copy.path().join(name), &content[..length]).unwrap();
-            assert!(check_never_silently_less(copy.path()), "{name}, cut to {length}");
+            fs::write(&path, &content[..length]).unwrap();
+            assert!(check_never_silently_less(dir.path()), "{name}, cut to {length}");
         }
-        let copy = copy_of(dir.path());
-        fs::remove_file(copy.path().join(name)).unwrap();
-        assert!(check_never_silently_less(copy.path()), "{name} removed");
+        fs::remove_file(&path).unwrap();
+        assert!(check_never_silently_less(dir.path()), "{name} removed");
+        fs::write(&path, content).unwrap();
     }
+    assert!(!check_never_silently_less(dir.path()));
 }
 
 fn newest_log(dir: &Path) -> PathBuf {
@@ -90,21 +93,59 @@ fn a_torn_end_that_nobody_was_told_of_is_cut_off() {
     for torn in cuts.chain([garbage, zeros]) {
         let copy = copy_of(dir.path());
         fs::write(newest_log(copy.path()), torn).unwrap();
-        let acknowledged = folder::Acknowledged {
-            generation: fs::read(&log).map(|_| generation(&log)).unwrap(),
-            length: content.len() as u64,
-        };
-        acknowledge(copy.path(), acknowledged);
+        acknowledge(copy.path(), content.len());
         assert!(!check_never_silently_less(copy.path()));
         assert_eq!(fs::read(newest_log(copy.path())).unwrap(), content);
     }
 }
 
-fn generation(log: &Path) -> u64 {
-    log.to_str().unwrap().rsplit_once('-').unwrap().1.parse().unwrap()
+#[test]
+fn a_last_group_of_which_only_later_blocks_reached_the_disk_is_a_torn_end() {
+    let dir = small_store();
+    let log = newest_log(dir.path());
+    let before = fs::read(&log).unwrap();
+    let mut group = group::Group::new(next_change(dir.path()));
+    for number in 0..1_000 {
+        State::default().record_study_time(&mut group, &user(1), &time(number));
+    }
+    let seed = group::u32_at(&before, 36);
+    let mut torn = before.clone();
+    torn.extend_from_slice(group.seal(before.len() as u64, seed));
+    for hole in [before.len()..before.len() + 4096, before.len() + 8192..before.len() + 12288] {
+        let mut torn = torn.clone();
+        torn[hole].fill(0);
+        let copy = copy_of(dir.path());
+        fs::write(newest_log(copy.path()), torn).unwrap();
+        assert!(!check_never_silently_less(copy.path()));
+        assert_eq!(fs::read(newest_log(copy.path())).unwrap(), before);
+    }
 }
 
-fn acknowledge(dir: &Path, acknowledged: folder::Acknowledged) {
+#[test]
+fn a_broken_group_before_another_one_is_damage_even_if_nothing_says_it_was_acknowledged() {
+    let dir = small_store();
+    let log = newest_log(dir.path());
+    let content = fs::read(&log).unwrap();
+    for at in group::FILE_HEADER_BYTES..group::FILE_HEADER_BYTES + 40 {
+        let copy = copy_of(dir.path());
+        acknowledge(copy.path(), group::FILE_HEADER_BYTES);
+        let mut flipped = content.clone();
+        flipped[at] ^= 1;
+        fs::write(newest_log(copy.path()), flipped).unwrap();
+        assert!(check_never_silently_less(copy.path()), "byte {at}");
+    }
+}
+
+/// The number of the next change of a store that is closed.
+fn next_change(dir: &Path) -> u64 {
+    open(dir).shared.core().journal.next()
+}
+
+/// Writes that so much of the newest log is known to be synced, as an earlier moment had it.
+fn acknowledge(dir: &Path, length: usize) {
+    let log = newest_log(dir);
+    let generation = log.to_str().unwrap().rsplit_once('-').unwrap().1.parse().unwrap();
+    let acknowledged = acknowledged::Acknowledged { generation, length: length as u64 };
     let (folder, _) = Folder::claim(dir).unwrap();
-    folder::AcknowledgedFile::open(&folder).unwrap().0.write(acknowledged).unwrap();
+    acknowledged::AcknowledgedFile::open(&folder).unwrap().0.write(acknowledged).unwrap();
 }

@@ -136,13 +136,13 @@ fn a_store_on_a_full_disk_closes_with_an_error_and_without_hanging() {
 #[test]
 fn a_snapshot_that_fails_is_tried_again_while_the_log_grows_on() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits { log_bytes_min: 4_000, ..eager() };
+    let limits = Limits { log_bytes_min: 1_000, ..eager() };
     let (store, faults) = faulty(dir.path(), limits);
     record_each(&store, 0..30);
     // The snapshot's own writes and the log's share the faults, so either may meet them.
     faults.writes.store(3, Ordering::SeqCst);
     run(async {
-        for number in 0..4_000 {
+        for number in 0..400 {
             let number = number % 30;
             if store.record_study_time(&user(number), &time(number)).await.is_err() {
                 until_well(&store).await;

@@ -24,9 +24,15 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-/// Limits under which a log of a few records is compacted and the disk is tried again at once.
+/// Limits under which a log of a few records is compacted, one slot at a time, and the disk is
+/// tried again at once.
 fn eager() -> Limits {
-    Limits { log_bytes_min: 400, retry_after: Duration::from_millis(5), ..Limits::default() }
+    Limits {
+        log_bytes_min: 400,
+        retry_after: Duration::from_millis(5),
+        snapshot_step_slots: 1,
+        ..Limits::default()
+    }
 }
 
 fn open(dir: &Path) -> EmbeddedStore {

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::state::NoJournal;
+use crate::store::state::{Entry, NoJournal};
 
 const LAST_TIMEOUT: Duration = Duration::from_secs(600);
 const EVERYTHING: BatchLimits = BatchLimits { users_max: 10_000, entries_bytes_max: 1 << 20 };
@@ -191,12 +191,61 @@ fn sorted(batch: &Batch) -> Vec<(&UserId, &Option<StudyTime>)> {
     users
 }
 
+/// All that a store holds, but for what depends on where in memory it is.
+fn everything(store: &EmbeddedStore) -> (Vec<Entry>, Night, Option<Batch>) {
+    let core = store.shared.core();
+    let slots = 0..core.state.slot_count();
+    let entries = slots.filter_map(|slot| core.state.entry_at(slot));
+    let mut entries: Vec<_> = entries.map(|entry| Entry { stamp: 0, ..entry.clone() }).collect();
+    entries.sort_by(|one, other| one.user.cmp(&other.user));
+    (entries, core.state.night(), core.state.outstanding_batch().cloned())
+}
+
+async fn play_at_random(store: &EmbeddedStore, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for at in 0..300 {
+        let (number, other) = (random.usize(..40), random.usize(..40));
+        match random.u8(..20) {
+            0 => {
+                let listed = entries(&[(number, Some(at)), (other, None)]);
+                let at = UnixMillis(at as u64);
+                store.list_study_times(&listed, at, LAST_TIMEOUT).await.unwrap();
+            }
+            1 => drop(store.close_day(&[], UnixMillis(0), LAST_TIMEOUT).await.unwrap()),
+            2..=6 => drop(store.close_session(&session(other)).await.unwrap()),
+            7..=12 => drop(store.record_study_time(&user(number), &time(at)).await.unwrap()),
+            _ => drop(store.open_session(&user(number), None, &session(other)).await.unwrap()),
+        }
+    }
+}
+
+#[test]
+fn many_at_once_leave_on_disk_what_they_leave_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Pair::open(dir.path());
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let store = &store;
+            scope.spawn(move || run(play_at_random(store, seed)));
+        }
+    });
+    let copy = copy_of(dir.path());
+    let died = Pair::open(copy.path());
+    assert_eq!(everything(&died), everything(&store));
+    for number in 0..40 {
+        let told = run(died.close_session(&session(number))).unwrap();
+        assert_eq!(told, run(store.close_session(&session(number))).unwrap());
+    }
+    drop(store);
+    assert_eq!(everything(&open(dir.path())), everything(&died));
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn it_agrees_with_the_plain_state_through_every_death(
-        steps in proptest::collection::vec(step(), 1..80),
+        steps in proptest::collection::vec(step(), 1..60),
     ) {
         run(async {
             let mut pair = Pair::new();
