@@ -45,6 +45,7 @@ macro_rules! for_every_sentence {
             an_open_night_closes_when_it_is_overdue
             no_night_overwrites_the_listing_of_another
             a_late_listing_amends_what_was_set_aside
+            a_user_may_be_listed_night_after_night
         }
     };
 }
@@ -536,4 +537,16 @@ pub(crate) async fn a_late_listing_amends_what_was_set_aside(store: &impl StateS
     close_day(store, &[], 3).await;
     assert_eq!(deliver_all(store, KeepOnline::Yes).await, [[entry(1, "u1", Some("01:10"))]]);
     assert_eq!(studied(store, "u1").await.as_deref(), Some("00:01"));
+}
+
+pub(crate) async fn a_user_may_be_listed_night_after_night(store: &impl StateStore) {
+    for night in 1..4 {
+        list(store, &[listed("u1", None)], night).await;
+        study(store, "u1", "00:01").await;
+        close_day(store, &[], night).await;
+        assert_eq!(studied(store, "u1").await.as_deref(), Some("00:01"), "{night}");
+    }
+    let expected =
+        [[entry(1, "u1", None)], [entry(2, "u1", Some("00:01"))], [entry(3, "u1", Some("00:01"))]];
+    assert_eq!(deliver_all(store, KeepOnline::Yes).await, expected);
 }

@@ -78,6 +78,12 @@ impl fmt::Debug for RedisStore {
     }
 }
 
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 fn servers(
     config: &config::Store,
     tracker: &TaskTracker,

@@ -1,22 +1,23 @@
 //! The connection to one Redis server: kept, watched, made again, swapped under those who use it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, ServerErrorKind, Value};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::Address;
 use super::call::{self, Call, Reply, ScriptAs};
 
-/// How long a request that finds no connection waits for the attempt it started.
-const CONNECT_WAIT: Duration = Duration::from_millis(100);
+/// How long a request that finds no connection waits for an attempt, from the attempt's beginning;
+/// and at the least, from its own. So requests do not pile up before a server that hangs.
+const CONNECT_WAIT: Duration = Duration::from_millis(500);
+const CONNECT_WAIT_MIN: Duration = Duration::from_millis(100);
 /// The shortest time between the beginnings of two attempts to connect.
 const ATTEMPT_SPACING: Duration = Duration::from_millis(10);
 /// Pauses between attempts that nobody asked for.
@@ -46,8 +47,8 @@ struct Shared {
     address: Address,
     connect_timeout: Duration,
     live: ArcSwapOption<Live>,
-    /// Attempts to connect that were begun.
-    begun: AtomicU64,
+    /// The latest attempt to connect that was begun: its number, and when.
+    begun: watch::Sender<(u64, Instant)>,
     /// The latest attempt that ended.
     ended: watch::Sender<Attempt>,
     /// Somebody needs a connection and there is none.
@@ -81,7 +82,7 @@ impl Server {
             address,
             connect_timeout,
             live: ArcSwapOption::empty(),
-            begun: AtomicU64::new(0),
+            begun: watch::Sender::new((0, Instant::now())),
             ended: watch::Sender::new(Attempt::default()),
             wanted: Notify::new(),
             stop: stop.clone(),
@@ -179,14 +180,18 @@ impl Server {
         if let Some(live) = self.shared.usable() {
             return Ok(live);
         }
-        let after = self.shared.begun.load(Ordering::SeqCst);
+        let (after, begun_at) = *self.shared.begun.borrow();
         let mut ended = self.shared.ended.subscribe();
+        let now = Instant::now();
+        let deadline = match ended.borrow().number == after {
+            true => now + CONNECT_WAIT,
+            false => (begun_at + CONNECT_WAIT).max(now + CONNECT_WAIT_MIN),
+        };
         self.shared.wanted.notify_one();
         let attempt = ended.wait_for(|attempt| {
             self.shared.usable().is_some() || (attempt.number > after && attempt.failure.is_some())
         });
-        let waited = timeout(CONNECT_WAIT, attempt).await;
-        drop(waited);
+        drop(timeout_at(deadline, attempt).await);
         self.shared.usable().ok_or_else(|| Fault::Away(self.shared.why_away()))
     }
 }
@@ -207,7 +212,8 @@ impl Shared {
         let mut is_told = false;
         loop {
             let begun_at = Instant::now();
-            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            let number = self.begun.borrow().0 + 1;
+            self.begun.send_replace((number, begun_at));
             match self.connect().await {
                 Ok((connection, address)) => {
                     tracing::info!(redis.address = %address, "connected to redis");

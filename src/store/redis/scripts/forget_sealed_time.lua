@@ -9,7 +9,7 @@ if sealed[of_day] == ARGV[10] then
   drop(string.format('sealed:%.0f', of_day))
 end
 if not exists then
-  if #drops > 0 then redis.call('HDEL', key, unpack(drops)) end
+  write()
   return {'OK', 'kept'}
 end
 local is_online = holds(session) and (session ~= ARGV[11] or ARGV[12] == 'live')

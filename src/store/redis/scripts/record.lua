@@ -61,17 +61,30 @@ for field, time in pairs(stored) do
   if of_day then sealed[tonumber(of_day)] = time end
 end
 
-local sets, drops = {}, {}
+-- What is to be written: a field's new value, or false if it goes.
+local changes = {}
 
 local function put(field, value)
-  stored[field] = value
-  sets[#sets + 1] = field
-  sets[#sets + 1] = value
+  stored[field], changes[field] = value, value
 end
 
 local function drop(field)
-  if stored[field] then drops[#drops + 1] = field end
+  if stored[field] then changes[field] = false end
   stored[field] = nil
+end
+
+local function write()
+  local sets, drops = {}, {}
+  for field, value in pairs(changes) do
+    if value then
+      sets[#sets + 1] = field
+      sets[#sets + 1] = value
+    else
+      drops[#drops + 1] = field
+    end
+  end
+  if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
+  if #drops > 0 then redis.call('HDEL', key, unpack(drops)) end
 end
 
 local function seal(of_day, time)
@@ -93,8 +106,7 @@ local function save()
   put(own_field, head .. ',"sessionId":' .. session .. ',"studyTime":' .. study .. '}')
   put('day', string.format('%.0f', day))
   if fresh then drop('idle') else put('idle', '1') end
-  redis.call('HSET', key, unpack(sets))
-  if #drops > 0 then redis.call('HDEL', key, unpack(drops)) end
+  write()
 end
 
 -- Whether the record's session was closed: `closed` is who closed it (16 characters), and which.
