@@ -384,6 +384,17 @@ async fn a_wrong_password_is_told_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_redis_behind_tls_is_not_spoken_to_if_nobody_knows_its_certificate() {
+    let (server, port) = RedisServer::start_with_tls().await;
+    let mut config = server.store();
+    let url = config::Secret::new(format!("rediss://127.0.0.1:{port}/"));
+    config.url = config::StoreUrl::Redis(url);
+    let opened = Opened::open(&config);
+    let refused = opened.store.study_time(&user("u1")).await;
+    assert!(matches!(refused, Err(Error::Away(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_fail_over_under_sentinel_is_survived() {
     let mut sentinel = RedisSentinel::start().await;
     let daemon = Opened::open(&sentinel.store());

@@ -33,6 +33,27 @@ impl RedisServer {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await
     }
 
+    /// A server that also speaks TLS on the port given back, with a certificate that nobody knows.
+    pub(crate) async fn start_with_tls() -> (Self, u16) {
+        let (mut server, port) = (Self::start().await, free_port());
+        let path = |name| server.folder.path().join(name).to_str().unwrap().to_owned();
+        let (key, certificate) = (path("key.pem"), path("certificate.pem"));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        let port_text = port.to_string();
+        let options = [
+            ["--tls-port", &port_text],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+        ];
+        server.options.extend(options.concat().into_iter().map(str::to_owned));
+        server.options.extend(["--tls-auth-clients", "no"].map(str::to_owned));
+        server.stop();
+        server.start_again().await;
+        (server, port)
+    }
+
     async fn start_with(options: &[&str]) -> Self {
         let mut server = Self {
             port: free_port(),
