@@ -217,7 +217,57 @@ impl LineEnd {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn framing() -> impl Strategy<Value = Framing> {
+        proptest::sample::select(Framing::ALL.to_vec())
+    }
+
+    proptest! {
+        /// JSON on one line holds no line's end, so payloads here hold none either.
+        #[test]
+        fn what_was_framed_comes_out_however_the_stream_is_split(
+            framing in framing(),
+            payloads in vec("[^\r\n]{0,60}", 0..8),
+            pieces in vec(1_usize..40, 1..60),
+        ) {
+            let mut stream = BytesMut::new();
+            for payload in &payloads {
+                framing.put(payload.as_bytes(), &mut stream).unwrap();
+            }
+            let mut decoder = Decoder::new(framing, 255);
+            let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
+            let mut pieces = pieces.into_iter().cycle();
+            while !stream.is_empty() {
+                let piece = pieces.next().unwrap_or(1).min(stream.len());
+                buffer.extend_from_slice(&stream.split_to(piece));
+                while let Some(found) = decoder.find(&buffer).unwrap() {
+                    let payload = &buffer[found.start..found.end];
+                    frames.push(String::from_utf8(payload.to_vec()).unwrap());
+                    decoder.consume(&mut buffer, found);
+                }
+            }
+            prop_assert!(buffer.is_empty());
+            prop_assert_eq!(frames, payloads);
+        }
+
+        #[test]
+        fn any_bytes_whatever_are_frames_or_break_the_stream_and_nothing_worse(
+            framing in framing(),
+            stream in vec(any::<u8>(), 0..200),
+            frame_bytes_max in 1_usize..300,
+        ) {
+            let mut decoder = Decoder::new(framing, frame_bytes_max);
+            let mut buffer = BytesMut::from(&stream[..]);
+            while let Ok(Some(found)) = decoder.find(&buffer) {
+                prop_assert!(found.end - found.start <= frame_bytes_max);
+                decoder.consume(&mut buffer, found);
+            }
+        }
+    }
 
     fn check(framing: Framing, stream: &[u8], expected: &[&[u8]]) {
         // However the stream is split in two, the same frames come out.
