@@ -152,6 +152,11 @@ impl Group {
         self.count += 1;
     }
 
+    /// The number of its first change.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     /// The number of the next change.
     pub(super) fn next(&self) -> u64 {
         self.first + u64::from(self.count)

@@ -43,6 +43,7 @@ impl LogFile {
 
     /// Writes the group and syncs it. After trouble the log ends where it did before.
     pub(super) fn append(&mut self, disk: &Disk, group: &mut Group) -> Result<(), Trouble> {
+        debug_assert_eq!(group.first(), self.next, "no change is left out");
         let bytes = group.seal(self.length, self.header.seed);
         if let Err(error) = disk.write(&self.file, bytes, self.length) {
             // Gives back the space; the next try overwrites what this may leave behind.

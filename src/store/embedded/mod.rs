@@ -7,8 +7,8 @@
 //! if what it saw is not durable yet.
 //!
 //! When the log has grown as long as the snapshot before it, a new log is begun and a snapshot
-//! written beside it; then the older ones go. See [`group`] for the files' form, [`folder`] for
-//! their names, [`recovery`] for the way back.
+//! written beside it; then the older ones go. See `group` for the files' form, `folder` for
+//! their names, `recovery` for the way back.
 
 mod acknowledged;
 mod disk;

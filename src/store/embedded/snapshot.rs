@@ -50,12 +50,17 @@ pub(super) fn write(
     limits: Limits,
 ) -> io::Result<Option<Written>> {
     let written = write_steps(shared, folder, disk, log, limits);
-    if !matches!(written, Ok(Some(_)))
-        && let Err(error) = fs::remove_file(folder.unfinished_path(Kind::Snapshot, log.generation))
-    {
-        tracing::debug!(%error, "an unfinished snapshot stays until the next start");
+    if !matches!(written, Ok(Some(_))) {
+        remove_unfinished(folder, log.generation);
     }
     written
+}
+
+/// Removes a snapshot that will never get its name.
+pub(super) fn remove_unfinished(folder: &Folder, generation: u64) {
+    if let Err(error) = fs::remove_file(folder.unfinished_path(Kind::Snapshot, generation)) {
+        tracing::debug!(%error, "an unfinished snapshot stays until the next start");
+    }
 }
 
 fn write_steps(

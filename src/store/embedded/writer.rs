@@ -86,13 +86,17 @@ impl Writer {
 
     /// Works until the store is closed and everything pending is written, or can't be.
     pub(super) fn run(mut self) {
-        loop {
+        let mut goes_on = true;
+        while goes_on {
             self.start_snapshot_if_due();
-            match self.next_work() {
+            goes_on = match self.next_work() {
                 Work::Write => self.write(),
-                Work::EndSnapshot(ended) => self.end_snapshot(ended),
-                Work::Stop => break,
-            }
+                Work::EndSnapshot(ended) => {
+                    self.end_snapshot(ended);
+                    true
+                }
+                Work::Stop => false,
+            };
         }
         self.give_up_snapshot();
         if let Err(error) = self.acknowledged.sync() {
@@ -123,9 +127,14 @@ impl Writer {
         }
     }
 
-    fn write(&mut self) {
+    /// Returns whether the writer goes on. If not, what comes after the unwritten group must not
+    /// be written either: the log would have a gap.
+    fn write(&mut self) -> bool {
         match self.log.append(&self.disk, &mut self.group) {
-            Ok(()) => self.acknowledge(),
+            Ok(()) => {
+                self.acknowledge();
+                true
+            }
             Err(trouble) => self.overcome(trouble),
         }
     }
@@ -143,13 +152,14 @@ impl Writer {
         self.progress.send_replace(Progress { durable, trouble: None });
     }
 
-    /// Refuses changes and tries again until the disk takes what is pending, or the store closes.
-    fn overcome(&mut self, mut trouble: Trouble) {
+    /// Refuses changes and tries again until the disk takes what is pending: `true`; or until the
+    /// store is closed.
+    fn overcome(&mut self, mut trouble: Trouble) -> bool {
         tracing::error!(error = %trouble, "nothing can be stored; trying again until it can");
         loop {
             self.refuse(&trouble);
             if !self.pause() {
-                return;
+                return false;
             }
             let overcome = match trouble {
                 Trouble::Write(_) => self.log.append(&self.disk, &mut self.group),
@@ -167,6 +177,7 @@ impl Writer {
         drop(core);
         self.acknowledge();
         tracing::info!("everything pending is stored again");
+        true
     }
 
     fn refuse(&self, trouble: &Trouble) {
@@ -269,6 +280,7 @@ impl Writer {
         }
     }
 
+    /// Not at once: a disk that is full stays so for a while.
     fn postpone_snapshot(&mut self) {
         self.due_at = self.log.len() + self.base_bytes / 4;
     }
@@ -277,8 +289,11 @@ impl Writer {
         self.shared.core().snapshot_unwanted = true;
         self.join_snapshot();
         let mut core = self.shared.core();
-        core.snapshot = None;
         core.snapshot_unwanted = false;
+        if let Some(Ok(Some(written))) = core.snapshot.take() {
+            drop(core);
+            snapshot::remove_unfinished(&self.folder, written.generation);
+        }
     }
 
     /// Waits until the snapshot's thread has let go of the folder.

@@ -66,13 +66,16 @@ fn a_compaction_cut_short_at_any_step_loses_nothing() {
     );
     let limits = Limits { log_bytes_min: 1_000, ..eager() };
     let store = EmbeddedStore::open_on(dir.path(), disk, limits).unwrap();
-    let users = 60;
-    for number in 0..users {
+    let third =
+        |dir: &Path| !files(dir).iter().any(|name| name.ends_with("-1") || name.ends_with("-2"));
+    for number in 0.. {
         record_each(&store, number..number + 1);
         told.store(number + 1, Ordering::SeqCst);
+        if third(dir.path()) {
+            break;
+        }
     }
     drop(store);
-    assert!(!files(dir.path()).contains(&"snapshot-2".to_owned()));
     let moments = std::mem::take(&mut *moments.lock().unwrap());
     let unfinished =
         moments.iter().filter(|(_, copy)| files(copy.path()).iter().any(|f| f.ends_with(".tmp")));

@@ -19,7 +19,7 @@ struct Faults {
     /// Syncs that are to fail.
     syncs: AtomicUsize,
     synced: AtomicUsize,
-    /// Held by a test to let syncs wait.
+    /// Held by a test to let writes wait.
     gate: Mutex<()>,
 }
 
@@ -28,6 +28,7 @@ impl Faults {
         let (on_write, on_sync) = (Arc::clone(self), Arc::clone(self));
         Disk::with(
             move |file, bytes, at| {
+                drop(on_write.gate.lock());
                 if take(&on_write.writes) {
                     file.write_all_at(&bytes[..bytes.len() / 2], at)?;
                     return Err(io::Error::from_raw_os_error(NO_SPACE));
@@ -35,7 +36,6 @@ impl Faults {
                 file.write_all_at(bytes, at)
             },
             move |file| {
-                drop(on_sync.gate.lock());
                 if take(&on_sync.syncs) {
                     return Err(io::Error::from_raw_os_error(IO_ERROR));
                 }
@@ -131,6 +131,30 @@ fn a_store_on_a_full_disk_closes_with_an_error_and_without_hanging() {
         assert!(closed.contains("No space left"), "{closed}");
     });
     assert_eq!(study_times(&open(dir.path()), 1), expected_times(1));
+}
+
+#[test]
+fn what_is_left_unwritten_at_the_close_leaves_no_gap_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty(dir.path(), Limits::default());
+    record_each(&store, 0..1);
+    let gate = faults.gate.lock().unwrap();
+    let apply = |number| {
+        store.apply(|state, journal| {
+            state.record_study_time(journal, &user(number), &time(number));
+        })
+    };
+    apply(1).unwrap();
+    while !store.shared.core().journal.is_empty() {
+        std::thread::yield_now();
+    }
+    // The writer is at the first of the two; only its write fails.
+    apply(2).unwrap();
+    faults.writes.store(1, Ordering::SeqCst);
+    store.stop();
+    drop(gate);
+    run(store.close()).unwrap_err();
+    assert_eq!(study_times(&open(dir.path()), 3), [Some(time(0)), None, None]);
 }
 
 #[test]
