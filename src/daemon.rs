@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +19,9 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::store::{StateStore, Store};
 use crate::upstream::Upstream;
+
+/// The store gets this long to close even if the grace period is over.
+const STORE_CLOSE_MIN: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -125,14 +129,23 @@ impl Daemon {
         }
         self.context.upstream.shutdown(deadline).await;
         self.stop_rest.cancel();
-        if let Err(error) = self.context.store.close().await {
-            tracing::error!("the store did not close as it should: {error}");
-        }
+        self.close_store(deadline).await;
         self.rest.close();
         if timeout_at(deadline, self.rest.wait()).await.is_err() {
             tracing::warn!(tasks = self.rest.len(), "the grace period is over, tasks are cut off");
         }
         tracing::info!("stopped");
+    }
+
+    async fn close_store(&self, deadline: Instant) {
+        let deadline = deadline.max(Instant::now() + STORE_CLOSE_MIN);
+        match timeout_at(deadline, self.context.store.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the store did not close as it should: {error}"),
+            Err(_) => {
+                tracing::warn!("the store did not close in time; what it acknowledged is safe")
+            }
+        }
     }
 }
 

@@ -189,8 +189,10 @@ pub struct State {
     listed_at: Option<UnixMillis>,
     undelivered: BTreeMap<Day, Delivery>,
     batch: Option<Batch>,
-    /// Position of the latest change of the night: what is read depends on the running day.
+    /// Position of the latest change of the night.
     night_position: u64,
+    /// Position of the latest close: what is read of a user depends on the running day.
+    day_position: u64,
     /// Position of the latest removal: on it depends that a user or session is not there.
     absence_position: u64,
 }
@@ -204,6 +206,7 @@ impl Default for State {
             undelivered: BTreeMap::new(),
             batch: None,
             night_position: 0,
+            day_position: 0,
             absence_position: 0,
         }
     }
@@ -270,7 +273,7 @@ impl State {
             Some(slot) => {
                 let entry = self.table.entry(slot);
                 let value = entry.study_time_on(self.day).cloned();
-                Seen { value, position: entry.stamp.max(self.night_position) }
+                Seen { value, position: entry.stamp.max(self.day_position) }
             }
             None => Seen { value: None, position: self.absence_position },
         }
@@ -316,8 +319,7 @@ impl State {
     ) -> Seen<Day> {
         self.close_if_overdue(journal, at, last_timeout);
         self.list(journal, entries);
-        let closed = self.end_day(at);
-        self.write_night(journal);
+        let closed = self.end_day(journal, at);
         self.commit(journal, closed)
     }
 
@@ -344,6 +346,11 @@ impl State {
                 .map(|(day, delivery)| ClosedDay { day: *day, closed_at: delivery.closed_at })
                 .collect(),
         }
+    }
+
+    /// The position on which what [`State::night`] says depends.
+    pub fn night_position(&self) -> u64 {
+        self.night_position
     }
 
     /// The frame that is formed and not acknowledged.
@@ -473,18 +480,18 @@ impl State {
         if at.since(listed_at) < last_timeout {
             return None;
         }
-        let closed = self.end_day(at);
-        self.write_night(journal);
-        Some(closed)
+        Some(self.end_day(journal, at))
     }
 
     /// The day is over: one assignment, whatever the number of users.
-    fn end_day(&mut self, at: UnixMillis) -> Day {
+    fn end_day(&mut self, journal: &mut impl Journal, at: UnixMillis) -> Day {
         let closed = self.day;
         let delivery = Delivery { closed_at: at, next_slot: 0, too_long: 0 };
         self.undelivered.insert(closed, delivery);
         self.day = closed.next();
         self.listed_at = None;
+        self.write_night(journal);
+        self.day_position = self.night_position;
         closed
     }
 

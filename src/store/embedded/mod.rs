@@ -228,8 +228,7 @@ impl StateStore for EmbeddedStore {
     async fn night(&self) -> Result<Night> {
         let seen = {
             let core = self.shared.core();
-            // Which of the pending changes is the night's is not known: waits for all of them.
-            Seen { value: core.state.night(), position: core.journal.position() - 1 }
+            Seen { value: core.state.night(), position: core.state.night_position() }
         };
         self.durable(seen).await
     }
