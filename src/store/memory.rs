@@ -4,7 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::night::{Batch, BatchLimits, NextBatch, Night};
-use super::state::{FormStep, NoJournal, State};
+use super::state::State;
+use super::state::delivery::FormStep;
+use super::state::journal::NoJournal;
 use super::{KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 

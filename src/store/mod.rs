@@ -9,7 +9,6 @@ pub mod memory;
 pub mod night;
 pub mod redis;
 pub mod state;
-mod table;
 
 use std::future::Future;
 use std::time::Duration;

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use stated::domain::{Day, Record, RoomId, StudyTime, UserTime};
 use stated::store::memory::MemoryStore;
-use stated::store::state::{FormStep, NoJournal, State};
+use stated::store::state::State;
+use stated::store::state::delivery::FormStep;
+use stated::store::state::journal::NoJournal;
 use stated::store::{Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
 
 use crate::battery::{at, session, time, told, user};

@@ -40,7 +40,9 @@ use self::group::Group;
 use self::shared::{Core, Progress, Shared};
 use self::writer::Writer;
 use super::night::{Batch, BatchLimits, NextBatch, Night};
-use super::state::{FormStep, Journal as _, Seen, State};
+use super::state::State;
+use super::state::delivery::FormStep;
+use super::state::journal::{Journal as _, Seen};
 use super::{Error, KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 

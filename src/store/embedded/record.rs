@@ -5,7 +5,8 @@
 
 use crate::domain::{Day, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, ClosedDay, Night};
-use crate::store::state::{Entry, State};
+use crate::store::state::State;
+use crate::store::state::entry::Entry;
 
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;

@@ -9,7 +9,9 @@ use super::record;
 use super::snapshot::Written;
 use crate::domain::UserId;
 use crate::store::night::{Batch, Night};
-use crate::store::state::{Entry, Journal, State};
+use crate::store::state::State;
+use crate::store::state::entry::Entry;
+use crate::store::state::journal::Journal;
 
 /// The state behind its lock, and what the writer waits for.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::state::{Entry, NoJournal};
+use crate::store::state::entry::Entry;
+use crate::store::state::journal::NoJournal;
 
 const LAST_TIMEOUT: Duration = Duration::from_secs(600);
 const EVERYTHING: BatchLimits = BatchLimits { users_max: 10_000, entries_bytes_max: 1 << 20 };

@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::state::Entry;
+use super::entry::Entry;
 use crate::domain::{SessionId, UserId};
 
 /// Entries in one piece of memory. Pieces are never copied when the table grows.

@@ -1,0 +1,150 @@
+//! Closed days on their way to auth: frames are formed, remembered, forgotten.
+
+use super::State;
+use super::journal::{Journal, Seen};
+use crate::domain::{Day, UnixMillis, UserId, UserTime};
+use crate::store::KeepOnline;
+use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
+
+/// Slots looked at in one step of forming a batch, so that a lock around the state is never held
+/// for longer than a few hundred microseconds.
+const SCAN_SLOTS: usize = 4096;
+
+/// A step towards the next frame.
+#[derive(Debug)]
+pub enum FormStep {
+    /// The answer.
+    Done(Seen<NextBatch>),
+    /// Nothing yet in the slots looked at; ask again.
+    Continue,
+}
+
+/// A closed day and how far its delivery has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery {
+    pub(super) closed_at: UnixMillis,
+    /// The first slot that was not looked at yet. Entries of a closed day only ever leave it, so
+    /// one pass finds them all.
+    pub(super) next_slot: usize,
+    /// Users of this pass whose entry does not fit any frame.
+    pub(super) too_long: usize,
+}
+
+impl State {
+    /// The frame that is formed and not acknowledged.
+    pub fn outstanding_batch(&self) -> Option<&Batch> {
+        self.batch.as_ref()
+    }
+
+    /// [`crate::store::StateStore::next_batch`], in steps that each look at a bounded number of slots.
+    pub fn next_batch(&mut self, journal: &mut impl Journal, limits: BatchLimits) -> FormStep {
+        if let Some(batch) = &self.batch {
+            let value = NextBatch::Send(batch.clone());
+            return FormStep::Done(Seen { value, position: self.night_position });
+        }
+        let end = self.table.slot_count();
+        let open = self.undelivered.iter().find(|(_, delivery)| delivery.next_slot < end);
+        let Some((&day, &delivery)) = open else {
+            return FormStep::Done(self.end_of_pass(journal));
+        };
+        let (users, delivery) = self.scan(day, delivery, limits);
+        let closed = ClosedDay { day, closed_at: delivery.closed_at };
+        self.undelivered.insert(day, delivery);
+        let Some(users) = users else { return FormStep::Continue };
+        let batch = Batch { id: Batch::new_id(), closed, users };
+        journal.batch(Some(&batch));
+        self.batch = Some(batch.clone());
+        self.night_position = journal.position();
+        FormStep::Done(self.commit(journal, NextBatch::Send(batch)))
+    }
+
+    /// Collects entries of `day` from where the delivery stands, up to a frame or the step's end.
+    fn scan(
+        &mut self,
+        day: Day,
+        mut delivery: Delivery,
+        limits: BatchLimits,
+    ) -> (Option<Vec<UserTime>>, Delivery) {
+        let mut filler = BatchFiller::new(limits);
+        let end = self.table.slot_count().min(delivery.next_slot + SCAN_SLOTS);
+        while delivery.next_slot < end && !filler.is_full() {
+            if let Some(offered) = self.sealed_time(delivery.next_slot, day) {
+                match filler.offer(offered) {
+                    Offer::Taken => {}
+                    Offer::Full => break,
+                    Offer::TooLong => delivery.too_long += 1,
+                }
+            }
+            delivery.next_slot += 1;
+        }
+        (filler.finish(), delivery)
+    }
+
+    fn sealed_time(&mut self, slot: usize, day: Day) -> Option<UserTime> {
+        let today = self.day;
+        let entry = self.table.get_mut(slot)?;
+        entry.settle(today);
+        let study_time = entry.sealed_mut(day)?.clone();
+        Some(UserTime { user: entry.user.clone(), study_time })
+    }
+
+    /// Every closed day was looked at to its end: forgets the delivered ones, starts the others
+    /// over for the next time somebody asks.
+    fn end_of_pass(&mut self, journal: &mut impl Journal) -> Seen<NextBatch> {
+        let days = self.undelivered.len();
+        self.undelivered.retain(|_, delivery| delivery.too_long > 0);
+        let users = self.undelivered.values().map(|delivery| delivery.too_long).sum();
+        for delivery in self.undelivered.values_mut() {
+            *delivery = Delivery { closed_at: delivery.closed_at, next_slot: 0, too_long: 0 };
+        }
+        let next = if users > 0 { NextBatch::TooLong { users } } else { NextBatch::Nothing };
+        if self.undelivered.len() == days {
+            return Seen { value: next, position: self.night_position };
+        }
+        self.write_night(journal);
+        self.commit(journal, next)
+    }
+
+    /// [`crate::store::StateStore::acknowledge_batch`].
+    pub fn acknowledge_batch(
+        &mut self,
+        journal: &mut impl Journal,
+        batch: &Batch,
+        keep: KeepOnline,
+    ) -> Seen<()> {
+        if self.batch.as_ref().is_none_or(|outstanding| outstanding.id != batch.id) {
+            return Seen { value: (), position: self.night_position };
+        }
+        for entry in &batch.users {
+            self.forget_sealed(journal, &entry.user, batch.closed.day, keep);
+        }
+        self.batch = None;
+        journal.batch(None);
+        self.night_position = journal.position();
+        self.absence_position = journal.position();
+        self.commit(journal, ())
+    }
+
+    fn forget_sealed(
+        &mut self,
+        journal: &mut impl Journal,
+        user: &UserId,
+        day: Day,
+        keep: KeepOnline,
+    ) {
+        let today = self.day;
+        let Some(slot) = self.table.find_user(user) else { return };
+        let entry = self.table.entry_mut(slot);
+        entry.settle(today);
+        entry.closed.retain(|(closed, _)| *closed != day);
+        entry.closed.shrink_to_fit();
+        let kept_online = entry.live && keep == KeepOnline::Yes;
+        if entry.fresh || kept_online || !entry.closed.is_empty() {
+            entry.stamp = journal.position();
+            journal.put(entry);
+        } else {
+            journal.remove(user);
+            self.table.remove(slot);
+        }
+    }
+}

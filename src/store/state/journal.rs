@@ -1,0 +1,108 @@
+//! How changes of the state are written down, and how it is made from what was written.
+
+use super::State;
+use super::delivery::Delivery;
+use super::entry::Entry;
+use crate::domain::UserId;
+use crate::store::night::{Batch, Night};
+
+/// Where changes are written down before anyone hears of them. Everything between two calls of
+/// [`Journal::commit`] is one change: all of it is found after a crash, or nothing.
+pub trait Journal {
+    /// The entry is now as given.
+    fn put(&mut self, entry: &Entry);
+    /// The user is gone.
+    fn remove(&mut self, user: &UserId);
+    /// The night stands as given.
+    fn night(&mut self, night: &Night);
+    /// The outstanding frame is the given one.
+    fn batch(&mut self, batch: Option<&Batch>);
+    /// The position that the change under way will have.
+    fn position(&self) -> u64;
+    /// The change is complete.
+    fn commit(&mut self);
+}
+
+/// A journal that keeps nothing, for the memory store.
+#[derive(Debug, Clone, Copy)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    fn put(&mut self, _: &Entry) {}
+    fn remove(&mut self, _: &UserId) {}
+    fn night(&mut self, _: &Night) {}
+    fn batch(&mut self, _: Option<&Batch>) {}
+    fn position(&self) -> u64 {
+        0
+    }
+    fn commit(&mut self) {}
+}
+
+/// What was seen or done, and the journal position that must be durable before anyone is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen<T> {
+    /// The answer.
+    pub value: T,
+    /// The answer depends on nothing after this position.
+    pub position: u64,
+}
+
+/// What a journal's reader does with what it finds, in the order in which it was written.
+impl State {
+    /// Undoes nothing: the entry simply is as given now.
+    pub fn restore_entry(&mut self, entry: Entry) {
+        let slot = match self.table.find_user(&entry.user) {
+            Some(slot) => {
+                self.table.unlink_session(slot);
+                slot
+            }
+            None => self.table.insert(Entry::new(entry.user.clone(), entry.day)),
+        };
+        let live = entry.live;
+        *self.table.entry_mut(slot) = entry;
+        if live {
+            self.table.link_session(slot);
+        }
+    }
+
+    /// The user is gone.
+    pub fn restore_removal(&mut self, user: &UserId) {
+        if let Some(slot) = self.table.find_user(user) {
+            self.table.remove(slot);
+        }
+    }
+
+    /// The night stood as given.
+    pub fn restore_night(&mut self, night: &Night) {
+        self.day = night.day;
+        self.listed_at = night.listed_at;
+        self.undelivered = night
+            .undelivered
+            .iter()
+            .map(|closed| {
+                let closed_at = closed.closed_at;
+                (closed.day, Delivery { closed_at, next_slot: 0, too_long: 0 })
+            })
+            .collect();
+    }
+
+    /// The outstanding frame was the given one.
+    pub fn restore_batch(&mut self, batch: Option<Batch>) {
+        self.batch = batch;
+    }
+
+    /// Slots of the user table, used or free; slots never move and never become fewer.
+    pub fn slot_count(&self) -> usize {
+        self.table.slot_count()
+    }
+
+    /// The entry in a slot, if it is used.
+    pub fn entry_at(&self, slot: usize) -> Option<&Entry> {
+        self.table.get(slot)
+    }
+
+    /// Users with a record.
+    pub fn user_count(&self) -> usize {
+        self.table.user_count()
+    }
+}
