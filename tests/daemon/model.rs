@@ -12,7 +12,7 @@ use stated::store::state::journal::NoJournal;
 use stated::store::{Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
 
 use crate::battery::{at, session, time, told, user};
-use crate::servers::redis::RedisServer;
+use crate::servers::redis::{RedisCluster, RedisServer};
 use crate::stores::Opened;
 
 /// A whole day fits into a frame, so that the order in which a store finds users doesn't count.
@@ -227,8 +227,23 @@ fn two_daemons_on_one_redis_do_what_the_model_does() {
         runtime.block_on(async {
             server.ask::<()>(&["FLUSHALL"]).await;
             let opened = [Opened::open(&server.store()), Opened::open(&server.store())];
-            let stores = [&opened[0].store, &opened[1].store];
-            check(&stores, &operations).await;
+            check(&[&opened[0].store, &opened[1].store], &operations).await;
+            for opened in opened {
+                opened.close().await;
+            }
+        });
+    });
+}
+
+#[test]
+fn two_daemons_on_a_redis_cluster_do_what_the_model_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let cluster = runtime.block_on(RedisCluster::start(0));
+    for_any_operations(8, |operations| {
+        runtime.block_on(async {
+            cluster.clear().await;
+            let opened = [Opened::open(&cluster.store()), Opened::open(&cluster.store())];
+            check(&[&opened[0].store, &opened[1].store], &operations).await;
             for opened in opened {
                 opened.close().await;
             }

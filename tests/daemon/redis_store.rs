@@ -145,6 +145,11 @@ async fn what_can_not_be_read_is_never_overwritten_and_stops_nobody() {
         let id = user(id);
         let opened = store.open_session(&id, None, &session("s")).await;
         assert!(matches!(opened, Err(Error::Unreadable(_))), "{opened:?}");
+        assert_eq!(server.ask::<i64>(&["EXISTS", "sessionIdIndex:s"]).await, 0);
+        server.ask::<()>(&["SET", "sessionIdIndex:s", id.as_str()]).await;
+        let closed = store.close_session(&session("s")).await;
+        assert!(matches!(closed, Err(Error::Unreadable(_))), "{closed:?}");
+        assert_eq!(server.ask::<i64>(&["DEL", "sessionIdIndex:s"]).await, 1);
         let studied = store.study_time(&id).await;
         assert!(matches!(studied, Err(Error::Unreadable(_))), "{studied:?}");
         let recorded = store.record_study_time(&id, &time("01:00")).await;
@@ -152,7 +157,8 @@ async fn what_can_not_be_read_is_never_overwritten_and_stops_nobody() {
     }
     let entries = [listed("u1", Some("01:00")), listed("u4", Some("04:00"))];
     let done = store.list_study_times(&entries, at(0), LAST_TIMEOUT).await;
-    assert!(matches!(done, Err(Error::Unreadable(_))), "{done:?}");
+    let done = done.unwrap_err().to_string();
+    assert!(done.contains("can't be read: u1: it is not a JSON object"), "{done}");
     store.close_day(&[], at(1), LAST_TIMEOUT).await.unwrap();
     let heard = deliver_all(store, KeepOnline::Yes).await;
     assert_eq!(heard, [[(1, "u4".to_owned(), Some("04:00".to_owned()))]]);
@@ -222,6 +228,63 @@ async fn of_sessions_opened_at_once_one_is_left() {
     for daemon in daemons {
         daemon.close().await;
     }
+}
+
+#[tokio::test]
+async fn however_opening_and_closing_cross_a_live_session_has_its_index() {
+    let server = RedisServer::start().await;
+    let daemons = [Opened::open(&server.store()), Opened::open(&server.store())];
+    for round in 0..60 {
+        let moves = (0..10).map(|at| {
+            let (store, random) = (&daemons[at % 2].store, fastrand::usize(..));
+            let with = session(&format!("s{}", random % 3));
+            async move {
+                if random % 2 == 0 {
+                    store.open_session(&user("u1"), None, &with).await.unwrap();
+                } else {
+                    store.close_session(&with).await.unwrap();
+                }
+            }
+        });
+        futures_util::future::join_all(moves).await;
+        let Some(text) = data(&server, "u1").await else { continue };
+        let closed: Option<String> = server.ask(&["HGET", "realTimeData:u1", "closed"]).await;
+        for at in 0..3 {
+            let id = format!("s{at}");
+            let is_named = text.contains(&format!(r#""sessionId":"{id}""#));
+            let is_closed =
+                closed.as_ref().is_some_and(|mark| mark.ends_with(&format!(":\"{id}\"")));
+            let index: Option<String> = server.ask(&["GET", &format!("sessionIdIndex:{id}")]).await;
+            if is_named && !is_closed {
+                assert_eq!(index.as_deref(), Some("u1"), "round {round}: {text}");
+            }
+            let resolved = daemons[0].store.close_session(&session(&id)).await.unwrap();
+            assert_eq!(resolved.is_some(), is_named && !is_closed, "round {round}: {text}");
+        }
+        assert_eq!(server.ask::<Vec<String>>(&["KEYS", "sessionIdIndex:*"]).await.len(), 0);
+    }
+    for daemon in daemons {
+        daemon.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_becomes_unreadable_while_its_time_is_with_auth_stops_nothing() {
+    let server = RedisServer::start().await;
+    let daemon = Opened::open(&server.store());
+    for id in ["u1", "u2", "u3"] {
+        daemon.store.record_study_time(&user(id), &time("01:00")).await.unwrap();
+    }
+    daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    let NextBatch::Send(batch) = daemon.store.next_batch(LIMITS).await.unwrap() else { panic!() };
+    server.ask::<()>(&["HSET", "realTimeData:u1", "data", "nonsense"]).await;
+    server.ask::<()>(&["SET", "realTimeData:u2", "a text"]).await;
+    daemon.store.acknowledge_batch(&batch, KeepOnline::Yes).await.unwrap();
+    assert_eq!(daemon.store.next_batch(LIMITS).await.unwrap(), NextBatch::Nothing);
+    let fields: Vec<String> = server.ask(&["HKEYS", "realTimeData:u1"]).await;
+    assert!(!fields.iter().any(|field| field.starts_with("sealed:")), "{fields:?}");
+    assert_eq!(server.ask::<i64>(&["EXISTS", "realTimeData:u3"]).await, 0);
+    daemon.close().await;
 }
 
 #[tokio::test]

@@ -90,10 +90,13 @@ impl Calendar {
 
     /// The running day, as it stood at some time since the caller began.
     pub(super) async fn today(&self) -> Result<Today> {
-        let page = self.shared.page.borrow().clone();
-        match page.confirmed {
-            Some(sent) if sent.elapsed() < LEASE => Ok(page.today),
-            _ => self.ask().await,
+        let known = {
+            let page = self.shared.page.borrow();
+            page.confirmed.filter(|sent| sent.elapsed() < LEASE).map(|_| page.today)
+        };
+        match known {
+            Some(today) => Ok(today),
+            None => self.ask().await,
         }
     }
 

@@ -17,7 +17,7 @@ use super::stored::{
 use super::{new_operation, refusal, text_of, unreached};
 use crate::domain::{Day, SessionId, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
-use crate::store::{KeepOnline, Result};
+use crate::store::{Error, KeepOnline, Result};
 
 /// How long the right to deliver lasts without being renewed.
 const LOCK_LEASE: Duration = Duration::from_secs(30);
@@ -57,15 +57,15 @@ impl Delivery {
             self.keep_round(None);
             return Ok(NextBatch::Elsewhere);
         }
+        self.records.calendar.settled().await;
+        if !self.sweep().await? {
+            return Ok(NextBatch::Elsewhere);
+        }
         if let Some(StoredBatch { batch, acknowledged }) = self.records.outstanding_batch().await? {
             match acknowledged {
                 None => return Ok(NextBatch::Send(batch)),
                 Some(keep) => self.finish_batch(&batch, keep).await?,
             }
-        }
-        self.records.calendar.settled().await;
-        if !self.sweep().await? {
-            return Ok(NextBatch::Elsewhere);
         }
         // Taken out while it is worked on: whoever comes between starts over, which is no harm.
         let mut round = self.take_round().unwrap_or_default();
@@ -242,22 +242,30 @@ impl Delivery {
             })
             .collect();
         let results = self.records.run_each(&tasks).await?;
+        let mut leftover = Vec::new();
         for (entry, result) in batch.users.iter().zip(results) {
-            self.drop_index(&entry.user, &result?).await?;
+            match result {
+                Ok(values) => leftover
+                    .extend(removed_session(&values)?.map(|session| (entry.user.clone(), session))),
+                Err(Error::Unreadable(_)) => {
+                    self.forget_unread(&entry.user, batch.closed.day).await?
+                }
+                Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => {
+                    return Err(error);
+                }
+            }
         }
+        self.records.remove_indexes(&leftover).await?;
         self.records.forget_batch(&batch.id).await
     }
 
-    /// The index of a session whose user's record was removed goes with it.
-    async fn drop_index(&self, user: &UserId, values: &[Value]) -> Result<()> {
-        let [word, session] = values else { return Ok(()) };
-        if text_of(word).as_deref() != Some("removed") {
-            return Ok(());
-        }
-        match word_of(session, SessionId::parse)? {
-            Some(session) => self.records.remove_index(user, &session).await,
-            None => Ok(()),
-        }
+    /// Somebody made the record unreadable after its time was collected. Auth has the time, and
+    /// the rest of the record is not ours to touch.
+    async fn forget_unread(&self, user: &UserId, day: Day) -> Result<()> {
+        let call = Call::command("HDEL", record_key(user)).arg(format!("sealed:{}", day.0));
+        // A key of another type has no such field.
+        drop(self.records.servers.one(call).await.map_err(unreached)?);
+        Ok(())
     }
 
     /// The session that each user's record names; none if it can't be read.
@@ -309,6 +317,16 @@ impl Round {
             self.carry.pop_front();
         }
         !filler.is_full()
+    }
+}
+
+/// The session whose index goes with its user's record, if that was removed.
+fn removed_session(values: &[Value]) -> Result<Option<SessionId>> {
+    let [word, session] = values else { return Ok(None) };
+    if text_of(word).as_deref() == Some("removed") {
+        word_of(session, SessionId::parse)
+    } else {
+        Ok(None)
     }
 }
 

@@ -125,6 +125,11 @@ impl Records {
             })
             .collect();
         let results = self.run_each(&tasks).await?;
-        results.into_iter().try_for_each(|result| result.map(|_| ()))
+        let named = |(task, result): (&Task, Result<_>)| match result {
+            Ok(_) => Ok(()),
+            Err(Error::Unreadable(why)) => Err(Error::Unreadable(format!("{}: {why}", task.user))),
+            Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => Err(error),
+        };
+        tasks.iter().zip(results).try_for_each(named)
     }
 }

@@ -100,8 +100,8 @@ impl Records {
         let mut page = Page::default();
         let mut unreadable = 0;
         for (user, result) in users.iter().zip(results) {
-            match result {
-                Ok(values) => page.take(user, &values)?,
+            match result.and_then(|values| page.take(user, &values)) {
+                Ok(()) => {}
                 Err(Error::Unreadable(_)) => unreadable += 1,
                 Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => {
                     return Err(error);
@@ -124,7 +124,8 @@ impl Page {
         self.days
             .extend(days.iter().filter_map(text_of).filter_map(|day| day.parse().ok()).map(Day));
         if text_of(time).is_some_and(|time| !time.is_empty()) {
-            let study_time = word_of(time, StudyTime::parse)?;
+            let study_time = word_of(time, StudyTime::parse);
+            let study_time = study_time.map_err(|_| Error::Unreadable("sealed time".to_owned()))?;
             self.sealed.push(UserTime { user: user.clone(), study_time });
         }
         Ok(())

@@ -28,6 +28,22 @@ impl Servers {
         }
     }
 
+    /// Makes the first calls in any order, and when all are done, the second ones.
+    pub(super) async fn in_two_steps(
+        &self,
+        first: Vec<Call>,
+        second: &[Call],
+    ) -> Result<Vec<Reply>, Fault> {
+        match self {
+            Self::One(server) => server.send(&[&first, second].concat()).await,
+            Self::Cluster(cluster) => {
+                let mut replies = cluster.each(&first).await?;
+                replies.extend(cluster.each(second).await?);
+                Ok(replies)
+            }
+        }
+    }
+
     /// Makes the calls in any order, all at once.
     pub(super) async fn each(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
         match self {

@@ -13,7 +13,7 @@ use super::records::{Records, Task, Told, answered_record, told, unexpected, wor
 use super::stored::{room_json, session_json, session_key};
 use super::{new_operation, refusal, text_of, unreached};
 use crate::domain::{Record, RoomId, SessionId, UserId};
-use crate::store::Result;
+use crate::store::{Error, Result};
 
 impl Records {
     pub(super) async fn open_session(
@@ -27,26 +27,28 @@ impl Records {
         let index = Call::command("SET", session_key(session)).arg(user.as_str());
         let today = self.calendar.today().await?;
         let calls = [self.call(&open, today), index.clone(), self.call(&holds, today)];
-        let [opened, indexed, held] = self.in_order(calls).await?;
-        let (opened, indexed, held) = match told(opened)? {
-            Told::Done(values) => (values, indexed, held),
-            Told::Nobody | Told::Parse(_) | Told::Stale(_) => {
-                let values = self.run(&open).await?.unwrap_or_default();
+        let [opened, mut indexed, mut held] = self.in_order(calls).await?;
+        let opened = match told(opened) {
+            Ok(Told::Done(values)) => values,
+            Ok(Told::Nobody | Told::Parse(_) | Told::Stale(_)) => {
+                // The index may have been looked up, and removed, before the record named it.
+                let values = self.or_undo(user, session, self.run(&open).await).await?;
                 let today = self.calendar.today().await?;
-                let [indexed, held] = self.in_order([index, self.call(&holds, today)]).await?;
-                (values, indexed, held)
+                [indexed, held] = self.in_order([index, self.call(&holds, today)]).await?;
+                values.unwrap_or_default()
             }
+            Err(error) => self.or_undo(user, session, Err(error)).await?,
         };
         indexed.map_err(refusal)?;
+        let mut leftover = Vec::new();
+        for replaced in opened.iter().skip(3) {
+            leftover.extend(word_of(replaced, SessionId::parse)?.map(|old| (user.clone(), old)));
+        }
         if !is_held(&self.finish(&holds, held).await?) {
             // Somebody opened another one meanwhile, before our index was there to be removed.
-            self.remove_index(user, session).await?;
+            leftover.push((user.clone(), session.clone()));
         }
-        for replaced in opened.iter().skip(3) {
-            if let Some(replaced) = word_of(replaced, SessionId::parse)? {
-                self.remove_index(user, &replaced).await?;
-            }
-        }
+        self.remove_indexes(&leftover).await?;
         answered_record(user, &opened)
     }
 
@@ -65,34 +67,75 @@ impl Records {
         let today = self.calendar.today().await?;
         let [removed, closed] = self.in_order([remove, self.call(&close, today)]).await?;
         removed.map_err(refusal)?;
-        let values = match told(closed)? {
-            Told::Done(values) => Some(values),
-            Told::Nobody => None,
-            Told::Parse(_) | Told::Stale(_) => self.run(&close).await?,
+        let values = match told(closed) {
+            Ok(Told::Done(values)) => Some(values),
+            Ok(Told::Nobody) => None,
+            Ok(Told::Parse(_) | Told::Stale(_)) => {
+                self.or_put_back(&user, session, self.run(&close).await).await?
+            }
+            Err(error) => self.or_put_back(&user, session, Err(error)).await?,
         };
         values.map(|values| answered_record(&user, &values)).transpose()
     }
 
-    /// Removes the index of a session that is not the user's any more, unless it is another
-    /// user's by now. If it became this user's again while we were at it, it is put back.
-    pub(super) async fn remove_index(&self, user: &UserId, session: &SessionId) -> Result<()> {
-        let key = session_key(session);
-        let holds = holds_task(user, session);
+    /// Removes indexes of sessions that are not their users' any more, unless they are other
+    /// users' by now. What became live again while we were at it is put back.
+    pub(super) async fn remove_indexes(&self, leftover: &[(UserId, SessionId)]) -> Result<()> {
+        if leftover.is_empty() {
+            return Ok(());
+        }
         let today = self.calendar.today().await?;
-        let remove = Call::script(&DELETE_IF_EQUAL, key.clone()).arg(user.as_str());
-        let [removed, held] = self.in_order([remove, self.call(&holds, today)]).await?;
-        removed.map_err(refusal)?;
-        if is_held(&self.finish(&holds, held).await?) {
-            let put_back = Call::command("SET", key).arg(user.as_str()).arg("NX");
-            self.servers.one(put_back).await.map_err(unreached)?.map_err(refusal)?;
+        let remove = leftover.iter().map(|(user, session)| remove_call(user, session)).collect();
+        let tasks: Vec<_> =
+            leftover.iter().map(|(user, session)| holds_task(user, session)).collect();
+        let ask: Vec<_> = tasks.iter().map(|task| self.call(task, today)).collect();
+        let mut replies = self.servers.in_two_steps(remove, &ask).await.map_err(unreached)?;
+        let asked = replies.split_off(leftover.len().min(replies.len()));
+        replies.into_iter().try_for_each(|removed| removed.map(|_| ()).map_err(refusal))?;
+        for ((user, session), (task, reply)) in leftover.iter().zip(tasks.iter().zip(asked)) {
+            if is_held(&self.finish(task, reply).await?) {
+                self.put_back(user, session).await?;
+            }
         }
         Ok(())
+    }
+
+    async fn put_back(&self, user: &UserId, session: &SessionId) -> Result<()> {
+        let call = Call::command("SET", session_key(session)).arg(user.as_str()).arg("NX");
+        self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(())
+    }
+
+    /// If the record can't be read, nothing was opened: its index was written for nothing.
+    async fn or_undo<T>(&self, user: &UserId, session: &SessionId, opened: Result<T>) -> Result<T> {
+        if matches!(opened, Err(Error::Unreadable(_))) {
+            // That this fails too is not worth more words than what failed first.
+            drop(self.servers.one(remove_call(user, session)).await);
+        }
+        opened
+    }
+
+    /// If the record can't be read, nothing was closed: its index is to stay.
+    async fn or_put_back<T>(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        closed: Result<T>,
+    ) -> Result<T> {
+        if matches!(closed, Err(Error::Unreadable(_))) {
+            drop(self.put_back(user, session).await);
+        }
+        closed
     }
 
     async fn in_order<const N: usize>(&self, calls: [Call; N]) -> Result<[super::call::Reply; N]> {
         let replies = self.servers.in_order(&calls).await.map_err(unreached)?;
         replies.try_into().map_err(|_| unexpected())
     }
+}
+
+fn remove_call(user: &UserId, session: &SessionId) -> Call {
+    Call::script(&DELETE_IF_EQUAL, session_key(session)).arg(user.as_str())
 }
 
 fn holds_task(user: &UserId, session: &SessionId) -> Task {
