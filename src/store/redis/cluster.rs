@@ -5,18 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::{ConnectionAddr, ConnectionInfo, ServerError, ServerErrorKind, Value};
+use redis::{ConnectionAddr, ConnectionInfo, ServerError, ServerErrorKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::address::{Address, text};
+use super::address::Address;
 use super::call::{Call, Reply};
 use super::server::{Fault, Server};
+use super::slots::{SlotMap, slot_of};
 
-/// Slots of every cluster.
-const SLOTS: u16 = 16384;
 /// How often the map is read when nobody complains.
 const MAP_EVERY: Duration = Duration::from_secs(5);
 /// How often while there is none.
@@ -46,11 +45,6 @@ struct Shared {
     /// When the reading of the map that ended last was begun.
     read: watch::Sender<Instant>,
     wanted: Notify,
-}
-
-/// Who has which slot: ranges in rising order, the last slot included.
-struct SlotMap {
-    ranges: Vec<(u16, u16, String)>,
 }
 
 /// What a reply means for the way of its call.
@@ -128,10 +122,7 @@ impl Cluster {
     pub(super) async fn masters(&self) -> Result<Vec<Server>, Fault> {
         self.shared.refresh().await;
         let map = self.shared.map.load_full().ok_or_else(|| self.shared.away())?;
-        let mut addresses: Vec<_> = map.ranges.iter().map(|(_, _, address)| address).collect();
-        addresses.sort();
-        addresses.dedup();
-        Ok(addresses.into_iter().map(|address| self.shared.server_at(address)).collect())
+        Ok(map.masters().into_iter().map(|address| self.shared.server_at(address)).collect())
     }
 
     /// Sends the call to whoever has its slot, and on to where it has moved.
@@ -255,7 +246,7 @@ impl Shared {
             let asked = timeout(MAP_TIMEOUT, server.send_once(std::slice::from_ref(&ask))).await;
             let Ok(Ok(replies)) = asked else { continue };
             if let Some(Ok(value)) = replies.first()
-                && let Some(map) = read_slots(value, &address)
+                && let Some(map) = SlotMap::read(value, &address)
             {
                 return Some(map);
             }
@@ -265,11 +256,12 @@ impl Shared {
 
     /// Connects to new masters, lets go of servers that are none any more.
     fn adopt(&self, map: SlotMap) {
-        for (_, _, address) in &map.ranges {
+        let masters = map.masters();
+        for address in &masters {
             drop(self.server_at(address));
         }
         let is_needed = |address: &String| {
-            map.ranges.iter().any(|(_, _, master)| master == address)
+            masters.contains(&address.as_str())
                 || self.seeds.iter().any(|seed| seed.addr().to_string() == *address)
         };
         self.servers().retain(|address, server| {
@@ -322,10 +314,8 @@ impl Shared {
 
     fn known_master_of(&self, slot: u16) -> Option<Server> {
         let map = self.map.load();
-        let ranges = &map.as_ref()?.ranges;
-        let at = ranges.partition_point(|(_, last, _)| *last < slot);
-        let (first, _, address) = ranges.get(at)?;
-        (*first <= slot).then(|| self.server_at(address))
+        let address = map.as_ref()?.master_of(slot)?;
+        Some(self.server_at(address))
     }
 
     fn away(&self) -> Fault {
@@ -350,55 +340,5 @@ impl Shared {
     fn redirect(&self, error: &ServerError) -> Option<Server> {
         let address = error.details()?.split_ascii_whitespace().nth(1)?;
         (!address.starts_with(':')).then(|| self.server_at(address))
-    }
-}
-
-/// Reads CLUSTER SLOTS as answered by the server at `asked`: a host left out is its own.
-fn read_slots(value: &Value, asked: &str) -> Option<SlotMap> {
-    let Value::Array(entries) = value else { return None };
-    let asked_host = asked.rsplit_once(':').map_or(asked, |(host, _)| host);
-    let mut ranges = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let Value::Array(parts) = entry else { return None };
-        let [first, last, Value::Array(master), ..] = parts.as_slice() else { return None };
-        let host = text(master.first()?).filter(|host| !host.is_empty());
-        let host = host.unwrap_or_else(|| asked_host.to_owned());
-        let port = text(master.get(1)?)?;
-        let (first, last) = (text(first)?.parse().ok()?, text(last)?.parse().ok()?);
-        ranges.push((first, last, format!("{host}:{port}")));
-    }
-    ranges.sort();
-    (!ranges.is_empty()).then_some(SlotMap { ranges })
-}
-
-/// The slot of a key: of the part in its first braces, if there is anything in them.
-fn slot_of(key: &[u8]) -> u16 {
-    let tagged = key.iter().position(|byte| *byte == b'{').and_then(|open| {
-        let rest = key.get(open + 1..)?;
-        let close = rest.iter().position(|byte| *byte == b'}')?;
-        rest.get(..close).filter(|tag| !tag.is_empty())
-    });
-    crc16(tagged.unwrap_or(key)) % SLOTS
-}
-
-/// CRC-16/XMODEM.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| {
-            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_those_of_the_specification() {
-        assert_eq!(crc16(b"123456789"), 0x31C3);
-        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
-        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
-        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
     }
 }

@@ -4,20 +4,15 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::Value;
-
-use super::call::{Call, DELETE_IF_EQUAL, END_SWEEP, FORGET_SEALED_TIME, HOLD_LOCK};
-use super::frame::{StoredBatch, keep_name};
-use super::records::{Records, Task, word_of};
+use super::call::{Call, DELETE_IF_EQUAL, END_SWEEP, HOLD_LOCK};
+use super::frame::StoredBatch;
+use super::records::Records;
 use super::scan::{Progress, Walk};
-use super::stored::{
-    LOCK_KEY, NIGHT_KEY, field_names, read_record, record_key, session_json, session_key,
-    study_time_json,
-};
+use super::stored::{LOCK_KEY, NIGHT_KEY};
 use super::{new_operation, refusal, text_of, unreached};
-use crate::domain::{Day, SessionId, UnixMillis, UserId, UserTime};
+use crate::domain::{Day, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
-use crate::store::{Error, KeepOnline, Result};
+use crate::store::{KeepOnline, Result};
 
 /// How long the right to deliver lasts without being renewed.
 const LOCK_LEASE: Duration = Duration::from_secs(30);
@@ -64,7 +59,7 @@ impl Delivery {
         if let Some(StoredBatch { batch, acknowledged }) = self.records.outstanding_batch().await? {
             match acknowledged {
                 None => return Ok(NextBatch::Send(batch)),
-                Some(keep) => self.finish_batch(&batch, keep).await?,
+                Some(keep) => self.records.finish_batch(&batch, keep).await?,
             }
         }
         // Taken out while it is worked on: whoever comes between starts over, which is no harm.
@@ -80,7 +75,7 @@ impl Delivery {
     pub(super) async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
         if self.records.mark_acknowledged(&batch.id, keep).await? {
             self.hold_lock().await?;
-            self.finish_batch(batch, keep).await?;
+            self.records.finish_batch(batch, keep).await?;
         }
         Ok(())
     }
@@ -219,82 +214,6 @@ impl Delivery {
         self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
         Ok(())
     }
-
-    /// Forgets what auth has. Whoever finds the frame acknowledged may do this again.
-    async fn finish_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
-        let sessions = self.sessions_of(&batch.users).await?;
-        let owners = self.owners_of(&sessions).await?;
-        let day = batch.closed.day.0.to_string().into_bytes();
-        let tasks: Vec<_> = batch
-            .users
-            .iter()
-            .zip(sessions.iter().zip(owners))
-            .map(|(entry, (session, owner))| {
-                let is_live = owner.as_deref() == Some(entry.user.as_str());
-                let arguments = vec![
-                    day.clone(),
-                    study_time_json(entry.study_time.as_ref()),
-                    session.as_ref().map_or_else(|| b"null".to_vec(), session_json),
-                    if is_live { b"live".to_vec() } else { b"gone".to_vec() },
-                    keep_name(keep).as_bytes().to_vec(),
-                ];
-                Task::new(&FORGET_SEALED_TIME, &entry.user, arguments)
-            })
-            .collect();
-        let results = self.records.run_each(&tasks).await?;
-        let mut leftover = Vec::new();
-        for (entry, result) in batch.users.iter().zip(results) {
-            match result {
-                Ok(values) => leftover
-                    .extend(removed_session(&values)?.map(|session| (entry.user.clone(), session))),
-                Err(Error::Unreadable(_)) => {
-                    self.forget_unread(&entry.user, batch.closed.day).await?
-                }
-                Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => {
-                    return Err(error);
-                }
-            }
-        }
-        self.records.remove_indexes(&leftover).await?;
-        self.records.forget_batch(&batch.id).await
-    }
-
-    /// Somebody made the record unreadable after its time was collected. Auth has the time, and
-    /// the rest of the record is not ours to touch.
-    async fn forget_unread(&self, user: &UserId, day: Day) -> Result<()> {
-        let call = Call::command("HDEL", record_key(user)).arg(format!("sealed:{}", day.0));
-        // A key of another type has no such field.
-        drop(self.records.servers.one(call).await.map_err(unreached)?);
-        Ok(())
-    }
-
-    /// The session that each user's record names; none if it can't be read.
-    async fn sessions_of(&self, users: &[UserTime]) -> Result<Vec<Option<SessionId>>> {
-        let [own, other] = field_names(self.records.style);
-        let calls: Vec<_> = users
-            .iter()
-            .map(|entry| Call::command("HMGET", record_key(&entry.user)).arg(own).arg(other))
-            .collect();
-        let replies = self.records.servers.each(&calls).await.map_err(unreached)?;
-        let sessions = users.iter().zip(replies).map(|(entry, reply)| {
-            let Ok(Value::Array(values)) = reply else { return None };
-            let text = values.iter().find_map(text_of)?;
-            read_record(&entry.user, text.as_bytes()).ok()?.session
-        });
-        Ok(sessions.collect())
-    }
-
-    /// Whom the index of each session leads to.
-    async fn owners_of(&self, sessions: &[Option<SessionId>]) -> Result<Vec<Option<String>>> {
-        let calls: Vec<_> = sessions
-            .iter()
-            .flatten()
-            .map(|session| Call::command("GET", session_key(session)))
-            .collect();
-        let replies = self.records.servers.each(&calls).await.map_err(unreached)?;
-        let mut owners = replies.into_iter().map(|reply| reply.ok().as_ref().and_then(text_of));
-        Ok(sessions.iter().map(|session| session.as_ref().and_then(|_| owners.next()?)).collect())
-    }
 }
 
 impl Round {
@@ -317,16 +236,6 @@ impl Round {
             self.carry.pop_front();
         }
         !filler.is_full()
-    }
-}
-
-/// The session whose index goes with its user's record, if that was removed.
-fn removed_session(values: &[Value]) -> Result<Option<SessionId>> {
-    let [word, session] = values else { return Ok(None) };
-    if text_of(word).as_deref() == Some("removed") {
-        word_of(session, SessionId::parse)
-    } else {
-        Ok(None)
     }
 }
 

@@ -10,6 +10,7 @@ mod calendar;
 mod call;
 mod cluster;
 mod delivery;
+mod forget;
 mod frame;
 mod night;
 mod records;
@@ -17,6 +18,7 @@ mod scan;
 mod server;
 mod servers;
 mod sessions;
+mod slots;
 mod stored;
 mod times;
 

@@ -1,0 +1,102 @@
+//! What becomes of records once auth has their sealed times.
+
+use redis::Value;
+
+use super::call::{Call, FORGET_SEALED_TIME};
+use super::frame::keep_name;
+use super::records::{Records, Task, word_of};
+use super::stored::{
+    field_names, read_record, record_key, session_json, session_key, study_time_json,
+};
+use super::{text_of, unreached};
+use crate::domain::{Day, SessionId, UserId, UserTime};
+use crate::store::night::Batch;
+use crate::store::{Error, KeepOnline, Result};
+
+impl Records {
+    /// Forgets what auth has. Whoever finds the frame acknowledged may do this again.
+    pub(super) async fn finish_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        let sessions = self.sessions_of(&batch.users).await?;
+        let owners = self.owners_of(&sessions).await?;
+        let day = batch.closed.day.0.to_string().into_bytes();
+        let tasks: Vec<_> = batch
+            .users
+            .iter()
+            .zip(sessions.iter().zip(owners))
+            .map(|(entry, (session, owner))| {
+                let is_live = owner.as_deref() == Some(entry.user.as_str());
+                let arguments = vec![
+                    day.clone(),
+                    study_time_json(entry.study_time.as_ref()),
+                    session.as_ref().map_or_else(|| b"null".to_vec(), session_json),
+                    if is_live { b"live".to_vec() } else { b"gone".to_vec() },
+                    keep_name(keep).as_bytes().to_vec(),
+                ];
+                Task::new(&FORGET_SEALED_TIME, &entry.user, arguments)
+            })
+            .collect();
+        let results = self.run_each(&tasks).await?;
+        let mut leftover = Vec::new();
+        for (entry, result) in batch.users.iter().zip(results) {
+            match result {
+                Ok(values) => leftover
+                    .extend(removed_session(&values)?.map(|session| (entry.user.clone(), session))),
+                Err(Error::Unreadable(_)) => {
+                    self.forget_unread(&entry.user, batch.closed.day).await?
+                }
+                Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => {
+                    return Err(error);
+                }
+            }
+        }
+        self.remove_indexes(&leftover).await?;
+        self.forget_batch(&batch.id).await
+    }
+
+    /// Somebody made the record unreadable after its time was collected. Auth has the time, and
+    /// the rest of the record is not ours to touch.
+    async fn forget_unread(&self, user: &UserId, day: Day) -> Result<()> {
+        let call = Call::command("HDEL", record_key(user)).arg(format!("sealed:{}", day.0));
+        // A key of another type has no such field.
+        drop(self.servers.one(call).await.map_err(unreached)?);
+        Ok(())
+    }
+
+    /// The session that each user's record names; none if it can't be read.
+    async fn sessions_of(&self, users: &[UserTime]) -> Result<Vec<Option<SessionId>>> {
+        let [own, other] = field_names(self.style);
+        let calls: Vec<_> = users
+            .iter()
+            .map(|entry| Call::command("HMGET", record_key(&entry.user)).arg(own).arg(other))
+            .collect();
+        let replies = self.servers.each(&calls).await.map_err(unreached)?;
+        let sessions = users.iter().zip(replies).map(|(entry, reply)| {
+            let Ok(Value::Array(values)) = reply else { return None };
+            let text = values.iter().find_map(text_of)?;
+            read_record(&entry.user, text.as_bytes()).ok()?.session
+        });
+        Ok(sessions.collect())
+    }
+
+    /// Whom the index of each session leads to.
+    async fn owners_of(&self, sessions: &[Option<SessionId>]) -> Result<Vec<Option<String>>> {
+        let calls: Vec<_> = sessions
+            .iter()
+            .flatten()
+            .map(|session| Call::command("GET", session_key(session)))
+            .collect();
+        let replies = self.servers.each(&calls).await.map_err(unreached)?;
+        let mut owners = replies.into_iter().map(|reply| reply.ok().as_ref().and_then(text_of));
+        Ok(sessions.iter().map(|session| session.as_ref().and_then(|_| owners.next()?)).collect())
+    }
+}
+
+/// The session whose index goes with its user's record, if that was removed.
+fn removed_session(values: &[Value]) -> Result<Option<SessionId>> {
+    let [word, session] = values else { return Ok(None) };
+    if text_of(word).as_deref() == Some("removed") {
+        word_of(session, SessionId::parse)
+    } else {
+        Ok(None)
+    }
+}

@@ -1,0 +1,145 @@
+//! Several daemons on one Redis.
+
+use stated::store::{KeepOnline, NextBatch, StateStore};
+
+use super::data;
+use crate::battery::{LAST_TIMEOUT, LIMITS, at, session, time, user};
+use crate::servers::eventually;
+use crate::servers::redis::RedisServer;
+use crate::stores::Opened;
+
+#[tokio::test]
+async fn of_sessions_opened_at_once_one_is_left() {
+    let server = RedisServer::start().await;
+    let daemons = [Opened::open(&server.store()), Opened::open(&server.store())];
+    for round in 0..20 {
+        let opening = (0..8).map(|at| {
+            let store = &daemons[at % 2].store;
+            async move {
+                let id = format!("s{round}-{at}");
+                store.open_session(&user("u1"), None, &session(&id)).await.unwrap();
+            }
+        });
+        futures_util::future::join_all(opening).await;
+        let indexes: Vec<String> = server.ask(&["KEYS", "sessionIdIndex:*"]).await;
+        let text = data(&server, "u1").await.unwrap();
+        assert_eq!(indexes.len(), 1, "{indexes:?}");
+        let left = indexes[0].trim_start_matches("sessionIdIndex:");
+        assert!(text.contains(&format!("\"{left}\"")), "{left} {text}");
+    }
+    for daemon in daemons {
+        daemon.close().await;
+    }
+}
+
+#[tokio::test]
+async fn however_opening_and_closing_cross_a_live_session_has_its_index() {
+    let server = RedisServer::start().await;
+    let daemons = [Opened::open(&server.store()), Opened::open(&server.store())];
+    for round in 0..60 {
+        let moves = (0..10).map(|at| {
+            let (store, random) = (&daemons[at % 2].store, fastrand::usize(..));
+            let with = session(&format!("s{}", random % 3));
+            async move {
+                if random % 2 == 0 {
+                    store.open_session(&user("u1"), None, &with).await.unwrap();
+                } else {
+                    store.close_session(&with).await.unwrap();
+                }
+            }
+        });
+        futures_util::future::join_all(moves).await;
+        let Some(text) = data(&server, "u1").await else { continue };
+        let closed: Option<String> = server.ask(&["HGET", "realTimeData:u1", "closed"]).await;
+        for at in 0..3 {
+            let id = format!("s{at}");
+            let is_named = text.contains(&format!(r#""sessionId":"{id}""#));
+            let is_closed =
+                closed.as_ref().is_some_and(|mark| mark.ends_with(&format!(":\"{id}\"")));
+            let index: Option<String> = server.ask(&["GET", &format!("sessionIdIndex:{id}")]).await;
+            if is_named && !is_closed {
+                assert_eq!(index.as_deref(), Some("u1"), "round {round}: {text}");
+            }
+            let resolved = daemons[0].store.close_session(&session(&id)).await.unwrap();
+            assert_eq!(resolved.is_some(), is_named && !is_closed, "round {round}: {text}");
+        }
+        assert_eq!(server.ask::<Vec<String>>(&["KEYS", "sessionIdIndex:*"]).await.len(), 0);
+    }
+    for daemon in daemons {
+        daemon.close().await;
+    }
+}
+
+#[tokio::test]
+async fn from_the_close_on_every_daemon_reads_null() {
+    let server = RedisServer::start().await;
+    let (one, other) = (Opened::open(&server.store()), Opened::open(&server.store()));
+    for night in 0..3 {
+        other.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+        assert!(other.store.study_time(&user("u1")).await.unwrap().is_some());
+        one.store.close_day(&[], at(night), LAST_TIMEOUT).await.unwrap();
+        assert_eq!(other.store.study_time(&user("u1")).await.unwrap(), None);
+        let opened = other.store.open_session(&user("u1"), None, &session("s")).await.unwrap();
+        assert_eq!(opened.study_time, None);
+    }
+    one.close().await;
+    other.close().await;
+}
+
+#[tokio::test]
+async fn two_daemons_never_deliver_at_once() {
+    let server = RedisServer::start().await;
+    let (one, other) = (Opened::open(&server.store()), Opened::open(&server.store()));
+    one.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+    one.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    let NextBatch::Send(batch) = one.store.next_batch(LIMITS).await.unwrap() else { panic!() };
+    assert_eq!(other.store.next_batch(LIMITS).await.unwrap(), NextBatch::Elsewhere);
+    // The first one dies: its right to deliver runs out.
+    server.ask::<()>(&["DEL", "stated:night:lock"]).await;
+    assert_eq!(other.store.next_batch(LIMITS).await.unwrap(), NextBatch::Send(batch.clone()));
+    assert_eq!(one.store.next_batch(LIMITS).await.unwrap(), NextBatch::Elsewhere);
+    other.store.acknowledge_batch(&batch, KeepOnline::Yes).await.unwrap();
+    assert_eq!(other.store.next_batch(LIMITS).await.unwrap(), NextBatch::Nothing);
+    assert_eq!(one.store.next_batch(LIMITS).await.unwrap(), NextBatch::Nothing);
+    one.close().await;
+    other.close().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_was_cut_short_is_finished_by_whoever_comes_next() {
+    let server = RedisServer::start().await;
+    let one = Opened::open(&server.store());
+    one.store.open_session(&user("u1"), None, &session("s1")).await.unwrap();
+    one.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    assert!(matches!(one.store.next_batch(LIMITS).await.unwrap(), NextBatch::Send(_)));
+    server.ask::<()>(&["HSET", "stated:night:batch", "acknowledged", "remove"]).await;
+    one.close().await;
+    let other = Opened::open(&server.store());
+    assert_eq!(other.store.next_batch(LIMITS).await.unwrap(), NextBatch::Nothing);
+    assert_eq!(server.ask::<i64>(&["EXISTS", "realTimeData:u1", "sessionIdIndex:s1"]).await, 0);
+    other.close().await;
+}
+
+#[tokio::test]
+async fn a_day_that_redis_lost_is_told_again() {
+    let server = RedisServer::start().await;
+    let daemon = Opened::open(&server.store());
+    daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    daemon.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+    server.ask::<()>(&["DEL", "stated:night"]).await;
+    eventually("the day is back", || async {
+        let day: Option<String> = server.ask(&["HGET", "stated:night", "day"]).await;
+        (day.as_deref() == Some("2")).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.store.study_time(&user("u1")).await.unwrap(), Some(time("01:00")));
+    daemon.close().await;
+
+    // Nobody remembers the day but the records.
+    server.ask::<()>(&["DEL", "stated:night"]).await;
+    server.ask::<()>(&["HSET", "realTimeData:u1", "day", "9"]).await;
+    let daemon = Opened::open(&server.store());
+    daemon.store.record_study_time(&user("u1"), &time("02:00")).await.unwrap();
+    assert_eq!(daemon.store.study_time(&user("u1")).await.unwrap(), Some(time("02:00")));
+    daemon.close().await;
+}

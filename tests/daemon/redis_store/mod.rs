@@ -1,0 +1,12 @@
+//! What is true of the Redis store alone.
+
+mod daemons;
+mod failures;
+mod neighbours;
+
+use crate::servers::redis::RedisServer;
+
+/// The record as other programs read it.
+async fn data(server: &RedisServer, id: &str) -> Option<String> {
+    server.ask(&["HGET", &format!("realTimeData:{id}"), "data"]).await
+}
