@@ -128,8 +128,8 @@ impl Daemon {
             );
         }
         self.context.upstream.shutdown(deadline).await;
-        self.stop_rest.cancel();
         self.close_store(deadline).await;
+        self.stop_rest.cancel();
         self.rest.close();
         if timeout_at(deadline, self.rest.wait()).await.is_err() {
             tracing::warn!(tasks = self.rest.len(), "the grace period is over, tasks are cut off");

@@ -51,7 +51,7 @@ impl Nightly {
             context,
             rollover,
             time_zone,
-            frame_bytes_max: auth.max_frame_bytes,
+            frame_bytes_max: auth.max_frame_bytes.min(auth.framing.payload_bytes_max()),
             call_max: auth.connect_timeout + auth.reply_timeout,
             stop,
         })
@@ -94,14 +94,14 @@ impl Nightly {
                         self.pause(pause.next()).await;
                     }
                 },
-                Ok(NextBatch::Nothing | NextBatch::Elsewhere) => self.idle().await,
+                Ok(NextBatch::Nothing | NextBatch::Elsewhere) => self.idle(IDLE_POLL).await,
                 Ok(NextBatch::TooLong { users }) => {
                     tracing::error!(
                         users,
                         frame_bytes_max = self.frame_bytes_max,
                         "study times stay undelivered: each alone is longer than auth's frames"
                     );
-                    self.pause(TOO_LONG_PAUSE).await;
+                    self.idle(TOO_LONG_PAUSE).await;
                 }
                 Err(error) => {
                     tracing::debug!("what is to be delivered is unknown: {error}");
@@ -112,10 +112,10 @@ impl Nightly {
     }
 
     /// Until a day is closed here, or may have been elsewhere.
-    async fn idle(&self) {
+    async fn idle(&self, at_most: Duration) {
         tokio::select! {
             () = self.context.day_closed.notified() => {}
-            () = self.pause(IDLE_POLL) => {}
+            () = self.pause(at_most) => {}
         }
     }
 

@@ -53,6 +53,7 @@ pub struct Door {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
     turned_away: Throttle,
+    failed: Throttle,
 }
 
 impl Listener {
@@ -95,7 +96,7 @@ impl Door {
         let places = Arc::new(Semaphore::new(limits.max_connections));
         let hasher = DefaultHashBuilder::default();
         let shared = Arc::new(Shared { context, limits, tasks, stop, hasher });
-        Self { shared, places, turned_away: Throttle::new() }
+        Self { shared, places, turned_away: Throttle::new(), failed: Throttle::new() }
     }
 
     /// Accepts until the daemon stops.
@@ -109,7 +110,10 @@ impl Door {
             match accepted {
                 Ok((stream, peer)) => self.admit(stream, peer, listener.framing),
                 Err(error) => {
-                    tracing::warn!("accepting on {} failed: {error}", listener.address);
+                    if let Some(Admitted { held_back }) = self.failed.admit() {
+                        let address = listener.address;
+                        tracing::warn!(%address, held_back, "accepting failed: {error}");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

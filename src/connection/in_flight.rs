@@ -58,6 +58,12 @@ impl InFlight {
         self.entries.is_empty()
     }
 
+    /// Gives back what was kept for later requests, but for one.
+    pub(super) fn give_back_spare(&mut self) {
+        self.spare.truncate(1);
+        self.spare.shrink_to(1);
+    }
+
     /// Takes in what was decoded and starts it, unless it has to wait for an earlier one.
     pub(super) fn start(
         &mut self,
@@ -216,5 +222,35 @@ impl InFlight {
 impl Entry {
     fn is_done(&self) -> bool {
         matches!(self.state, Progress::Done(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::auth;
+    use crate::domain::{Context, Settings, UserId};
+
+    #[tokio::test]
+    async fn a_request_that_waits_takes_little_memory() {
+        let context = Arc::new(Context {
+            store: Arc::new(crate::store::Store::Memory(Default::default())),
+            upstream: Arc::new(crate::upstream::Upstream::new(
+                &crate::config::Config::default().gateways,
+                &tokio_util::task::TaskTracker::new(),
+            )),
+            settings: Settings {
+                study_time_reply: crate::config::StudyTimeReply::StudyTime,
+                last_timeout: Duration::from_secs(600),
+            },
+            day_closed: tokio::sync::Notify::new(),
+        });
+        let user = UserId::parse("u1").unwrap();
+        let request = Request::Auth(auth::Request::StudyTimeFrom { user });
+        let call = Call { deadline: Instant::now(), turn: Turn::alone() };
+        let work = route::answer(request, context, call);
+        assert!(size_of_val(&work) <= 2048, "{} bytes", size_of_val(&work));
     }
 }

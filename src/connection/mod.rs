@@ -140,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.input.state == InputState::Closed {
                 return Poll::Ready(Ok(()));
             }
-            self.give_back_buffers();
+            self.give_back_memory();
         }
         self.poll_deadlines(task);
         Poll::Pending
@@ -241,7 +241,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn give_back_buffers(&mut self) {
+    /// An idle connection costs little memory, whatever it needed before.
+    fn give_back_memory(&mut self) {
+        self.in_flight.give_back_spare();
         for buffer in [&mut self.input.buffer, &mut self.output] {
             if buffer.is_empty() && buffer.capacity() > IDLE_BUFFER_BYTES {
                 *buffer = BytesMut::new();

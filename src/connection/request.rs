@@ -46,6 +46,9 @@ pub enum Error {
     /// Not JSON, or something after the object.
     #[error("not a JSON object: {0}")]
     NotJson(#[from] serde_json::Error),
+    /// JSON of another kind.
+    #[error("not a JSON object but {0}")]
+    NotObject(&'static str),
     /// Too deeply nested.
     #[error("nested deeper than {DEPTH_MAX}")]
     TooDeep,
@@ -100,6 +103,7 @@ impl Request {
         let text =
             std::str::from_utf8(payload).map_err(|error| Error::NotUtf8(error.valid_up_to()))?;
         check_depth(payload)?;
+        check_is_object(text)?;
         let mut json = serde_json::Deserializer::from_str(text);
         let members = Members::deserialize(&mut json)?;
         json.end()?;
@@ -291,13 +295,8 @@ impl<'a> Member<'a> {
 
 /// The entries of a `users` list.
 fn user_times(users: &RawValue) -> Result<Vec<UserTime>, Error> {
-    let not_a_list = |found| Error::WrongKind { field: "users", expected: "an array", found };
-    match users.get().as_bytes().first() {
-        Some(b'[') => {}
-        Some(b'n') => return Err(not_a_list("null")),
-        Some(b'{') => return Err(not_a_list("an object")),
-        Some(b'"') => return Err(not_a_list("a string")),
-        Some(_) | None => return Err(not_a_list("a number or boolean")),
+    if let Some(found) = kind_of(users.get()).filter(|kind| *kind != "an array") {
+        return Err(Error::WrongKind { field: "users", expected: "an array", found });
     }
     let entries: Vec<&RawValue> = serde_json::from_str(users.get())?;
     let entry = |(at, entry)| {
@@ -307,11 +306,33 @@ fn user_times(users: &RawValue) -> Result<Vec<UserTime>, Error> {
 }
 
 fn user_time(entry: &RawValue) -> Result<UserTime, Error> {
+    check_is_object(entry.get())?;
     let members: Members<'_> = serde_json::from_str(entry.get())?;
     Ok(UserTime {
         user: members.user_id.user()?,
         study_time: members.study_time.listed_study_time()?,
     })
+}
+
+/// The JSON parser would say the same and repeat the value, which is nobody's business in a log.
+fn check_is_object(json: &str) -> Result<(), Error> {
+    match kind_of(json) {
+        Some("an object") | None => Ok(()),
+        Some(other) => Err(Error::NotObject(other)),
+    }
+}
+
+/// What the first character says the value is; `None` if it is no JSON at all.
+fn kind_of(json: &str) -> Option<&'static str> {
+    match json.trim_start_matches([' ', '\t', '\n', '\r']).as_bytes().first()? {
+        b'{' => Some("an object"),
+        b'[' => Some("an array"),
+        b'"' => Some("a string"),
+        b't' | b'f' => Some("a boolean"),
+        b'n' => Some("null"),
+        b'-' | b'0'..=b'9' => Some("a number"),
+        _ => None,
+    }
 }
 
 /// The JSON parser skips unknown members without counting, so the depth is counted here first.
@@ -531,8 +552,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         check("", "empty message");
-        check("nonsense", "not a JSON object: expected");
-        check("[]", "not a JSON object: invalid type: sequence");
+        check("?", "not a JSON object: expected value");
+        check(" []", "not a JSON object but an array");
+        check(r#""hunter2""#, "not a JSON object but a string");
         check(r#"{"server":"chat"} x"#, "not a JSON object: trailing characters");
         check("{}", "missing field `server`");
         check(r#"{"server":1}"#, "field `server`: expected a string, found an integer");
@@ -547,7 +569,7 @@ mod tests {
             format!(r#"{{"server":"signaling_scheduling","type":"SCHEDULER","users":{users}}}"#)
         };
         check(&listing("null"), "field `users`: expected an array, found null");
-        check(&listing("[5]"), "entry 0 of `users`: not a JSON object");
+        check(&listing(r#"["hunter2"]"#), "entry 0 of `users`: not a JSON object but a string");
         check(
             &listing(r#"[{"user_id":"u","study_time":null},{"user_id":"u"}]"#),
             "entry 1 of `users`: missing field `study_time`",

@@ -10,7 +10,8 @@ use super::{KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// One of the adapters. An enum and not a trait object: an operation then needs no allocation for
-/// its future.
+/// its future. Only those of Redis are boxed: they are large, and would make room for themselves in
+/// every request, whichever the store.
 #[derive(Debug)]
 pub enum Store {
     /// `memory:`
@@ -39,7 +40,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.open_session(user, room, session).await,
             Self::Embedded(store) => store.open_session(user, room, session).await,
-            Self::Redis(store) => store.open_session(user, room, session).await,
+            Self::Redis(store) => Box::pin(store.open_session(user, room, session)).await,
         }
     }
 
@@ -47,7 +48,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close_session(session).await,
             Self::Embedded(store) => store.close_session(session).await,
-            Self::Redis(store) => store.close_session(session).await,
+            Self::Redis(store) => Box::pin(store.close_session(session)).await,
         }
     }
 
@@ -55,7 +56,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.study_time(user).await,
             Self::Embedded(store) => store.study_time(user).await,
-            Self::Redis(store) => store.study_time(user).await,
+            Self::Redis(store) => Box::pin(store.study_time(user)).await,
         }
     }
 
@@ -63,7 +64,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.record_study_time(user, study_time).await,
             Self::Embedded(store) => store.record_study_time(user, study_time).await,
-            Self::Redis(store) => store.record_study_time(user, study_time).await,
+            Self::Redis(store) => Box::pin(store.record_study_time(user, study_time)).await,
         }
     }
 
@@ -76,7 +77,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.list_study_times(entries, at, last_timeout).await,
             Self::Embedded(store) => store.list_study_times(entries, at, last_timeout).await,
-            Self::Redis(store) => store.list_study_times(entries, at, last_timeout).await,
+            Self::Redis(store) => Box::pin(store.list_study_times(entries, at, last_timeout)).await,
         }
     }
 
@@ -89,7 +90,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close_day(entries, at, last_timeout).await,
             Self::Embedded(store) => store.close_day(entries, at, last_timeout).await,
-            Self::Redis(store) => store.close_day(entries, at, last_timeout).await,
+            Self::Redis(store) => Box::pin(store.close_day(entries, at, last_timeout)).await,
         }
     }
 
@@ -101,7 +102,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close_overdue_day(at, last_timeout).await,
             Self::Embedded(store) => store.close_overdue_day(at, last_timeout).await,
-            Self::Redis(store) => store.close_overdue_day(at, last_timeout).await,
+            Self::Redis(store) => Box::pin(store.close_overdue_day(at, last_timeout)).await,
         }
     }
 
@@ -109,7 +110,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.night().await,
             Self::Embedded(store) => store.night().await,
-            Self::Redis(store) => store.night().await,
+            Self::Redis(store) => Box::pin(store.night()).await,
         }
     }
 
@@ -117,7 +118,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.next_batch(limits).await,
             Self::Embedded(store) => store.next_batch(limits).await,
-            Self::Redis(store) => store.next_batch(limits).await,
+            Self::Redis(store) => Box::pin(store.next_batch(limits)).await,
         }
     }
 
@@ -125,7 +126,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.acknowledge_batch(batch, keep).await,
             Self::Embedded(store) => store.acknowledge_batch(batch, keep).await,
-            Self::Redis(store) => store.acknowledge_batch(batch, keep).await,
+            Self::Redis(store) => Box::pin(store.acknowledge_batch(batch, keep)).await,
         }
     }
 
@@ -133,7 +134,7 @@ impl StateStore for Store {
         match self {
             Self::Memory(store) => store.close().await,
             Self::Embedded(store) => store.close().await,
-            Self::Redis(store) => store.close().await,
+            Self::Redis(store) => Box::pin(store.close()).await,
         }
     }
 }

@@ -18,8 +18,7 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic inside an operation has no way to leave the state half-changed that matters more
-        // than serving everybody else.
+        // After a panic inside an operation one user may be half-changed; everybody else is served.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -113,6 +113,16 @@ impl Folder {
         Ok((file, header))
     }
 
+    /// Removes a file that was begun in vain, if it is there.
+    pub(super) fn remove_file(&self, kind: Kind, generation: u64) {
+        let removed = fs::remove_file(self.path(kind, generation));
+        if let Err(error) = removed.and_then(|()| self.handle.sync_all())
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::error!(%error, ?kind, generation, "a file that was begun in vain stays");
+        }
+    }
+
     /// The generations of this kind's finished files, rising.
     pub(super) fn generations(&self, kind: Kind) -> Result<Vec<u64>, OpenError> {
         let mut generations: Vec<u64> =

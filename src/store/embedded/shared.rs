@@ -66,8 +66,8 @@ impl Shared {
     }
 
     pub(super) fn core(&self) -> MutexGuard<'_, Core> {
-        // A panic inside an operation has no way to leave the state half-changed that matters more
-        // than serving everybody else; the records of it are after-images like any others.
+        // After a panic inside an operation one user may be half-changed; everybody else is served.
+        // What it had written down is after-images like any others.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -232,7 +232,12 @@ impl Writer {
         if self.log.generation() > self.base {
             return Ok(());
         }
-        self.log = LogFile::create(&self.folder, self.log.generation() + 1, self.log.next())?;
+        let (generation, first) = (self.log.generation() + 1, self.log.next());
+        self.log = LogFile::create(&self.folder, generation, first).inspect_err(|_| {
+            // It may have its name already. The old log goes on, and after more of that a new one
+            // which begins here would look like damage.
+            self.folder.remove_file(Kind::Log, generation);
+        })?;
         self.acknowledged.write(self.log.acknowledged())?;
         self.acknowledged.sync()
     }

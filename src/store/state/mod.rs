@@ -67,6 +67,10 @@ impl State {
             self.end_session(journal, owner, user);
         }
         let slot = self.settled(user);
+        if self.table.entry(slot).live {
+            // The session that is replaced resolves to nobody from here on.
+            self.absence_position = journal.position();
+        }
         self.table.unlink_session(slot);
         let entry = self.table.entry_mut(slot);
         entry.room = room;
@@ -75,7 +79,7 @@ impl State {
         entry.fresh = true;
         let record = entry.record(today);
         self.table.link_session(slot);
-        self.seal(journal, slot, record)
+        self.put_and_commit(journal, slot, record)
     }
 
     /// Takes the session from an owner who is not `but`.
@@ -105,7 +109,7 @@ impl State {
         entry.live = false;
         let record = entry.record(today);
         self.absence_position = journal.position();
-        self.seal(journal, slot, Some(record))
+        self.put_and_commit(journal, slot, Some(record))
     }
 
     /// [`super::StateStore::study_time`].
@@ -132,7 +136,7 @@ impl State {
         let entry = self.table.entry_mut(slot);
         entry.record_study_time(study_time.clone(), today);
         let record = entry.record(today);
-        self.seal(journal, slot, record)
+        self.put_and_commit(journal, slot, record)
     }
 
     /// [`super::StateStore::list_study_times`].
@@ -241,7 +245,7 @@ impl State {
         slot
     }
 
-    fn seal<T>(&mut self, journal: &mut impl Journal, slot: Slot, value: T) -> Seen<T> {
+    fn put_and_commit<T>(&mut self, journal: &mut impl Journal, slot: Slot, value: T) -> Seen<T> {
         let entry = self.table.entry_mut(slot);
         entry.stamp = journal.position();
         journal.put(entry);
