@@ -1,9 +1,13 @@
 //! Several daemons on one Redis.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use stated::store::{KeepOnline, NextBatch, StateStore};
+use tokio::time::timeout;
 
 use super::data;
-use crate::battery::{LAST_TIMEOUT, LIMITS, at, session, time, user};
+use crate::battery::{LAST_TIMEOUT, LIMITS, at, session, time, told, user};
 use crate::servers::eventually;
 use crate::servers::redis::RedisServer;
 use crate::stores::Opened;
@@ -141,5 +145,48 @@ async fn a_day_that_redis_lost_is_told_again() {
     let daemon = Opened::open(&server.store());
     daemon.store.record_study_time(&user("u1"), &time("02:00")).await.unwrap();
     assert_eq!(daemon.store.study_time(&user("u1")).await.unwrap(), Some(time("02:00")));
+    daemon.close().await;
+}
+
+#[tokio::test]
+async fn a_delivery_that_dies_anywhere_loses_nothing_and_tells_nothing_twice() {
+    let server = RedisServer::start().await;
+    let daemon = Opened::open(&server.store());
+    let ids: Vec<_> = (0..120).map(|at| format!("u{at:03}")).collect();
+    for id in &ids {
+        daemon.store.open_session(&user(id), None, &session(id)).await.unwrap();
+        daemon.store.record_study_time(&user(id), &time("01:00")).await.unwrap();
+    }
+    daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    // Auth stores a frame once, whatever comes again.
+    let mut auth = HashMap::new();
+    loop {
+        let life = Duration::from_micros(fastrand::u64(200..20_000));
+        let died = timeout(life, async {
+            loop {
+                match daemon.store.next_batch(LIMITS).await.unwrap() {
+                    NextBatch::Send(batch) => {
+                        auth.insert(batch.id.clone(), told(&batch));
+                        daemon.store.acknowledge_batch(&batch, KeepOnline::No).await.unwrap();
+                    }
+                    other @ (NextBatch::Nothing
+                    | NextBatch::Elsewhere
+                    | NextBatch::TooLong { .. }) => {
+                        return other;
+                    }
+                }
+            }
+        });
+        match died.await {
+            Ok(NextBatch::Nothing) => break,
+            Ok(other) => panic!("{other:?}"),
+            // Whatever was under way is forgotten, as if another daemon went on.
+            Err(_) => server.ask::<()>(&["DEL", "stated:night:lock"]).await,
+        }
+    }
+    let mut heard: Vec<_> = auth.into_values().flatten().map(|(_, id, _)| id).collect();
+    heard.sort();
+    assert_eq!(heard, ids);
+    assert_eq!(server.ask::<Vec<String>>(&["KEYS", "realTimeData:*"]).await.len(), 0);
     daemon.close().await;
 }

@@ -125,6 +125,24 @@ async fn a_fail_over_under_sentinel_is_survived() {
 }
 
 #[tokio::test]
+async fn a_master_that_hangs_is_replaced_and_not_believed_when_it_goes_on() {
+    let sentinel = RedisSentinel::start().await;
+    let daemon = Opened::open(&sentinel.store());
+    daemon.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+    sentinel.master.replicated().await;
+    sentinel.master.pause();
+    eventually("there is a new master", || async {
+        daemon.store.record_study_time(&user("u1"), &time("02:00")).await.ok()
+    })
+    .await;
+    sentinel.master.resume();
+    for _ in 0..100 {
+        assert_eq!(daemon.store.study_time(&user("u1")).await.unwrap(), Some(time("02:00")));
+    }
+    daemon.close().await;
+}
+
+#[tokio::test]
 async fn a_slot_that_moves_in_a_cluster_goes_unnoticed() {
     let cluster = RedisCluster::start(0).await;
     let daemon = Opened::open(&cluster.store());
