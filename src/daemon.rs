@@ -20,8 +20,8 @@ use crate::store::redis::RedisStore;
 use crate::store::{StateStore, Store};
 use crate::upstream::Upstream;
 
-/// The store gets this long to close even if the grace period is over.
-const STORE_CLOSE_MIN: Duration = Duration::from_secs(2);
+/// The last steps get this long each even if the grace period is over.
+const CLOSE_MIN: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -131,15 +131,14 @@ impl Daemon {
         self.close_store(deadline).await;
         self.stop_rest.cancel();
         self.rest.close();
-        if timeout_at(deadline, self.rest.wait()).await.is_err() {
+        if timeout_at(at_least(deadline), self.rest.wait()).await.is_err() {
             tracing::warn!(tasks = self.rest.len(), "the grace period is over, tasks are cut off");
         }
         tracing::info!("stopped");
     }
 
     async fn close_store(&self, deadline: Instant) {
-        let deadline = deadline.max(Instant::now() + STORE_CLOSE_MIN);
-        match timeout_at(deadline, self.context.store.close()).await {
+        match timeout_at(at_least(deadline), self.context.store.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("the store did not close as it should: {error}"),
             Err(_) => {
@@ -147,6 +146,10 @@ impl Daemon {
             }
         }
     }
+}
+
+fn at_least(deadline: Instant) -> Instant {
+    deadline.max(Instant::now() + CLOSE_MIN)
 }
 
 fn open_store(

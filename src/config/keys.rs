@@ -222,7 +222,8 @@ fn gateway(address: &'static str) -> Vec<Key<Gateway>> {
             "reply_timeout",
             "5s",
             duration(MILLI..=HOUR, |gateway| &mut gateway.reply_timeout),
-            "How long one call may take, waiting for a connection included.",
+            "How long one call may take, waiting for a free connection included. Making one, if \
+             there is none, may take `connect_timeout` on top.",
         ),
         key(
             "max_frame_bytes",

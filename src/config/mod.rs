@@ -220,7 +220,7 @@ pub struct Gateway {
     pub pool_size: usize,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
-    /// How long one call may take, waiting for a connection included.
+    /// How long one call may take, waiting for a free connection included.
     pub reply_timeout: Duration,
     /// The longest payload that is sent, in bytes.
     pub max_frame_bytes: usize,

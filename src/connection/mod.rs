@@ -34,6 +34,9 @@ use request::Request;
 const READ_BYTES: usize = 8 * 1024;
 /// Buffers of an idle connection that are larger are given back.
 const IDLE_BUFFER_BYTES: usize = 1024;
+/// What is still read of a connection when the daemon stops. A peer that never pauses would keep
+/// it from stopping.
+const DRAIN_BYTES_MAX: usize = 256 * 1024;
 /// How long a closing connection waits for the peer to close too, so that replies on their way are
 /// not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -75,10 +78,19 @@ struct Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InputState {
     Open,
-    /// The daemon stops: what has arrived is still read.
-    Draining,
+    /// The daemon stops: what has arrived is still read, up to so many bytes.
+    Draining(usize),
     /// The peer closed its side, or its stream can't be trusted any more.
     Closed,
+}
+
+impl InputState {
+    fn after_reading(self, bytes: usize) -> Self {
+        match self {
+            Self::Draining(left) => Self::Draining(left.saturating_sub(bytes)),
+            Self::Open | Self::Closed => self,
+        }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -115,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 biased;
                 done = poll_fn(|task| self.poll_exchange(task)) => return done,
                 () = &mut stopped, if self.input.state == InputState::Open => {
-                    self.input.state = InputState::Draining;
+                    self.input.state = InputState::Draining(DRAIN_BYTES_MAX);
                 }
             }
         }
@@ -173,14 +185,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_read(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
+        if self.input.state == InputState::Draining(0) {
+            self.close_input();
+            return Ok(false);
+        }
         self.input.buffer.reserve(READ_BYTES);
         match poll_read_buf(Pin::new(&mut self.stream), task, &mut self.input.buffer) {
             Poll::Ready(Ok(0)) => self.close_input(),
-            Poll::Ready(Ok(_)) => return Ok(true),
+            Poll::Ready(Ok(read)) => {
+                self.input.state = self.input.state.after_reading(read);
+                return Ok(true);
+            }
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {
                 // Nothing more has arrived, unless the runtime only wants others to have a turn.
-                let draining = self.input.state == InputState::Draining;
+                let draining = matches!(self.input.state, InputState::Draining(_));
                 if draining && tokio::task::coop::has_budget_remaining() {
                     self.close_input();
                 }
