@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
     reason = "what a test did not expect is to end it, here and now"
 )]
 
@@ -11,3 +12,28 @@ mod model;
 mod redis_store;
 mod servers;
 mod stores;
+
+mod fleet;
+mod harness;
+mod log;
+mod place;
+mod played;
+mod requests;
+mod schema;
+mod wire;
+
+mod cases;
+mod cli;
+mod connection;
+mod contract;
+mod durability;
+mod examples;
+mod framing;
+mod fuzz;
+mod gateways;
+mod night;
+mod night_kills;
+mod night_stores;
+mod room_out;
+mod shared;
+mod tidy;

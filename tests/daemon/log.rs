@@ -1,0 +1,49 @@
+//! What a daemon under test writes to its log.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+/// Lines of the log that a failing test shows.
+const LINES_SHOWN: usize = 30;
+
+/// What the daemon wrote to its standard error so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn has(&self, text: &str) -> bool {
+        self.0.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
+    pub(crate) fn read(&self, child: &mut Child) -> thread::JoinHandle<()> {
+        let (log, stderr) = (self.clone(), child.stderr.take().unwrap());
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                log.0.lock().unwrap().push(line);
+            }
+        })
+    }
+
+    pub(crate) fn tail(&self) -> String {
+        let lines = self.lines();
+        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |line: &String| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            let address = (line["message"] == "listening").then(|| line["address"].as_str())??;
+            address.parse().ok()
+        };
+        self.lines().iter().filter_map(address).collect()
+    }
+}
