@@ -1,6 +1,8 @@
 //! What the room service wants signaling to do to a user: forwarded, and answered once signaling
 //! has answered.
 
+use tokio::time::Instant;
+
 use super::{Call, Context, Error, Reply, RoomId, UserId};
 use crate::upstream::{CallError, message};
 
@@ -49,7 +51,10 @@ pub async fn handle(request: Request, context: &Context, mut call: Call) -> Resu
     // What this connection said about the user before reaches its service first.
     let peer = "signaling";
     let in_time = call.turn.wait(call.deadline).await;
-    in_time.map_err(|_| CallError::Timeout { peer, sent: false })?;
+    // Whoever spent all its time in line has not found out that the service can't be reached.
+    if in_time.is_err() || Instant::now() >= call.deadline {
+        return Err(CallError::Timeout { peer, sent: false }.into());
+    }
     let message = message::RoomCommand { kind: command, user: &user, room }.to_json();
     context.upstream.signaling.call(&message, call.deadline).await?;
     Ok(Reply::Empty)
