@@ -1,18 +1,14 @@
 //! From bytes to a request: one variant per `server`, everything checked before anything is done.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
+use super::members::{Members, check_is_object};
+use crate::domain::InvalidWord;
 use crate::domain::auth;
 use crate::domain::chat;
 use crate::domain::room;
 use crate::domain::scheduling;
 use crate::domain::signaling;
-use crate::domain::{InvalidWord, RoomId, SessionId, StudyTime, UserId, UserTime};
 
 /// Arrays and objects that may be open at once (contract §8).
 const DEPTH_MAX: usize = 128;
@@ -65,6 +61,9 @@ pub enum Error {
         /// What it is.
         found: &'static str,
     },
+    /// A string whose escapes stand for no text.
+    #[error("field `{0}`: an escape in the string stands for no character")]
+    BrokenText(&'static str),
     /// A text that is no id or study time.
     #[error("field `{field}` {reason}")]
     Invalid {
@@ -109,34 +108,6 @@ impl Request {
         json.end()?;
         members.into_request()
     }
-}
-
-/// The members that mean something, of whatever kind: which of them are needed, and as what, only
-/// `server` and `type` tell, and those may come last.
-#[derive(Debug, Default)]
-struct Members<'a> {
-    server: Member<'a>,
-    kind: Member<'a>,
-    user_id: Member<'a>,
-    session: Member<'a>,
-    room_id: Member<'a>,
-    study_time: Member<'a>,
-    alert_count: Member<'a>,
-    users: Option<&'a RawValue>,
-}
-
-/// A member's value as far as it matters.
-#[derive(Debug, Default)]
-enum Member<'a> {
-    #[default]
-    Missing,
-    Null,
-    Text(Cow<'a, str>),
-    Integer(i64),
-    OtherNumber,
-    Boolean,
-    Array,
-    Object,
 }
 
 impl<'a> Members<'a> {
@@ -186,8 +157,7 @@ impl<'a> Members<'a> {
             "SCHEDULER_LAST" => scheduling::Last::Yes,
             unknown => return Err(unknown_type("signaling_scheduling", unknown)),
         };
-        let users = self.users.ok_or(Error::Missing("users"))?;
-        Ok(scheduling::Request { last, users: user_times(users)? })
+        Ok(scheduling::Request { last, users: self.users.user_times()? })
     }
 
     fn auth(self) -> Result<auth::Request, Error> {
@@ -209,129 +179,8 @@ impl<'a> Members<'a> {
             unknown => return Err(unknown_type("room", unknown)),
         };
         let user = self.user_id.user()?;
-        if matches!(self.room_id, Member::Missing) {
-            return Err(Error::Missing("room_id"));
-        }
+        self.room_id.value("room_id")?;
         Ok(room::Request { command, user, room: self.room_id.room_or_null()? })
-    }
-}
-
-impl<'a> Member<'a> {
-    fn text(&self, field: &'static str) -> Result<Cow<'a, str>, Error> {
-        let Self::Text(text) = self else { return Err(self.wrong_kind(field, "a string")) };
-        Ok(text.clone())
-    }
-
-    fn user(&self) -> Result<UserId, Error> {
-        let text = self.text("user_id")?;
-        UserId::parse(&text).map_err(|reason| Error::Invalid { field: "user_id", reason })
-    }
-
-    fn session(&self) -> Result<SessionId, Error> {
-        let text = self.text("session")?;
-        SessionId::parse(&text).map_err(|reason| Error::Invalid { field: "session", reason })
-    }
-
-    /// A study time on its own: null and the empty text are refused (contract §8).
-    fn recorded_study_time(&self) -> Result<StudyTime, Error> {
-        let field = "study_time";
-        let text = self.text(field)?;
-        if text.is_empty() {
-            return Err(Error::Invalid { field, reason: InvalidWord::Empty });
-        }
-        StudyTime::parse(&text).map_err(|reason| Error::Invalid { field, reason })
-    }
-
-    /// A study time in a list, where null has a meaning.
-    fn listed_study_time(&self) -> Result<Option<StudyTime>, Error> {
-        let field = "study_time";
-        if let Self::Null = self {
-            return Ok(None);
-        }
-        let Self::Text(text) = self else {
-            return Err(self.wrong_kind(field, "a string or null"));
-        };
-        StudyTime::parse(text).map(Some).map_err(|reason| Error::Invalid { field, reason })
-    }
-
-    /// A room; a decimal string is taken for the number and a blank one for null, as Jackson does.
-    fn room_or_null(&self) -> Result<Option<RoomId>, Error> {
-        let wrong = || self.wrong_kind("room_id", "a 64-bit integer or null");
-        match self {
-            Self::Missing | Self::Null => Ok(None),
-            Self::Integer(number) => Ok(Some(RoomId(*number))),
-            Self::Text(text) => match text.trim_matches([' ', '\t', '\n', '\r']) {
-                "" => Ok(None),
-                digits => digits.parse().map(|number| Some(RoomId(number))).map_err(|_| wrong()),
-            },
-            Self::OtherNumber | Self::Boolean | Self::Array | Self::Object => Err(wrong()),
-        }
-    }
-
-    fn count_or_null(&self) -> Result<Option<i64>, Error> {
-        match self {
-            Self::Missing | Self::Null => Ok(None),
-            Self::Integer(number) => Ok(Some(*number)),
-            Self::Text(_) | Self::OtherNumber | Self::Boolean | Self::Array | Self::Object => {
-                Err(self.wrong_kind("alert_count", "a 64-bit integer or null"))
-            }
-        }
-    }
-
-    fn wrong_kind(&self, field: &'static str, expected: &'static str) -> Error {
-        let found = match self {
-            Self::Missing => return Error::Missing(field),
-            Self::Null => "null",
-            Self::Text(_) => "a string",
-            Self::Integer(_) => "an integer",
-            Self::OtherNumber => "a number that is no 64-bit integer",
-            Self::Boolean => "a boolean",
-            Self::Array => "an array",
-            Self::Object => "an object",
-        };
-        Error::WrongKind { field, expected, found }
-    }
-}
-
-/// The entries of a `users` list.
-fn user_times(users: &RawValue) -> Result<Vec<UserTime>, Error> {
-    if let Some(found) = kind_of(users.get()).filter(|kind| *kind != "an array") {
-        return Err(Error::WrongKind { field: "users", expected: "an array", found });
-    }
-    let entries: Vec<&RawValue> = serde_json::from_str(users.get())?;
-    let entry = |(at, entry)| {
-        user_time(entry).map_err(|reason| Error::Entry { at, reason: Box::new(reason) })
-    };
-    entries.into_iter().enumerate().map(entry).collect()
-}
-
-fn user_time(entry: &RawValue) -> Result<UserTime, Error> {
-    check_is_object(entry.get())?;
-    let members: Members<'_> = serde_json::from_str(entry.get())?;
-    Ok(UserTime {
-        user: members.user_id.user()?,
-        study_time: members.study_time.listed_study_time()?,
-    })
-}
-
-/// The JSON parser would say the same and repeat the value, which is nobody's business in a log.
-fn check_is_object(json: &str) -> Result<(), Error> {
-    match kind_of(json) {
-        Some("an object") | None => Ok(()),
-        Some(other) => Err(Error::NotObject(other)),
-    }
-}
-
-/// What the first character says the value is; `None` if it is no JSON at all.
-fn kind_of(json: &str) -> Option<&'static str> {
-    match json.trim_start_matches([' ', '\t', '\n', '\r']).as_bytes().first()? {
-        b'{' => Some("an object"),
-        b'[' => Some("an array"),
-        b'"' => Some("a string"),
-        b't' | b'f' => Some("a boolean"),
-        b'n' => Some("null"),
-        b'-' | b'0'..=b'9' => Some("a number"),
-        _ => None,
     }
 }
 
@@ -366,139 +215,6 @@ fn unknown_type(server: &'static str, kind: &str) -> Error {
 
 fn quoted(text: &str) -> String {
     text[..text.floor_char_boundary(QUOTED_BYTES_MAX)].to_owned()
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: de::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::default();
-        // Of a member given twice the last one counts.
-        while let Some(name) = map.next_key()? {
-            match name {
-                Name::Server => members.server = map.next_value()?,
-                Name::Type => members.kind = map.next_value()?,
-                Name::UserId => members.user_id = map.next_value()?,
-                Name::Session => members.session = map.next_value()?,
-                Name::RoomId => members.room_id = map.next_value()?,
-                Name::StudyTime => members.study_time = map.next_value()?,
-                Name::AlertCount => members.alert_count = map.next_value()?,
-                Name::Users => members.users = Some(map.next_value()?),
-                Name::Unknown => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(members)
-    }
-}
-
-enum Name {
-    Server,
-    Type,
-    UserId,
-    Session,
-    RoomId,
-    StudyTime,
-    AlertCount,
-    Users,
-    Unknown,
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: de::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_identifier(NameVisitor)
-    }
-}
-
-struct NameVisitor;
-
-impl Visitor<'_> for NameVisitor {
-    type Value = Name;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member's name")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
-        Ok(match name {
-            "server" => Name::Server,
-            "type" => Name::Type,
-            "user_id" => Name::UserId,
-            "session" => Name::Session,
-            "room_id" => Name::RoomId,
-            "study_time" => Name::StudyTime,
-            "alert_count" => Name::AlertCount,
-            "users" => Name::Users,
-            _ => Name::Unknown,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Member<'de> {
-    fn deserialize<D: de::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(MemberVisitor)
-    }
-}
-
-struct MemberVisitor;
-
-impl<'de> Visitor<'de> for MemberVisitor {
-    type Value = Member<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Member<'de>, E> {
-        Ok(Member::Null)
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Member<'de>, E> {
-        Ok(Member::Boolean)
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Member<'de>, E> {
-        Ok(Member::Integer(number))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Member<'de>, E> {
-        Ok(i64::try_from(number).map_or(Member::OtherNumber, Member::Integer))
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Member<'de>, E> {
-        Ok(Member::OtherNumber)
-    }
-
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Member<'de>, E> {
-        Ok(Member::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Member<'de>, E> {
-        Ok(Member::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Member<'de>, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Member::Array)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Member::Object)
-    }
 }
 
 #[cfg(test)]
@@ -557,7 +273,7 @@ mod tests {
         check(r#""hunter2""#, "not a JSON object but a string");
         check(r#"{"server":"chat"} x"#, "not a JSON object: trailing characters");
         check("{}", "missing field `server`");
-        check(r#"{"server":1}"#, "field `server`: expected a string, found an integer");
+        check(r#"{"server":1}"#, "field `server`: expected a string, found a number");
         check(r#"{"server":"Chat"}"#, "unknown server `Chat`");
         check(r#"{"server":"auth","type":"X"}"#, "unknown type `X` of server `auth`");
         check(r#"{"server":"chat","type":"UNSUBSCRIBE"}"#, "missing field `session`");
@@ -573,6 +289,22 @@ mod tests {
         check(
             &listing(r#"[{"user_id":"u","study_time":null},{"user_id":"u"}]"#),
             "entry 1 of `users`: missing field `study_time`",
+        );
+    }
+
+    #[test]
+    fn members_that_the_type_does_not_have_are_not_looked_into() {
+        let odd = [r#""\ud800""#, "1e400", "[[]]", "null", r#"{"x":1}"#];
+        for odd in odd {
+            let payload = format!(
+                r#"{{"session":{odd},"users":{odd},"server":"auth","user_id":{odd},
+                    "type":"STUDY_TIME_FROM_TCP","user_id":"u1"}}"#
+            );
+            check(&payload, r#"StudyTimeFrom { user: UserId("u1") }"#);
+        }
+        check(
+            r#"{"server":"auth","type":"STUDY_TIME_FROM_TCP","user_id":"\ud800"}"#,
+            "field `user_id`: an escape in the string stands for no character",
         );
     }
 
