@@ -94,7 +94,10 @@ impl Gateway {
             let mut lease =
                 self.pool.lease(limits.patience).await.map_err(|none| self.no_connection(none))?;
             let was_pooled = lease.was_pooled();
-            let by = if was_pooled { limits.reply_by } else { limits.first_reply_by() };
+            let by = match was_pooled || lease.waited_for_others() {
+                true => limits.reply_by,
+                false => limits.first_reply_by(),
+            };
             match lease.exchange(message, by).await {
                 Ok(Received { payload, rest }) => {
                     match rest {
@@ -173,7 +176,7 @@ impl Gateway {
 struct Limits {
     reply_timeout: Duration,
     patience: Patience,
-    /// On a connection that was there: waiting for it counted already.
+    /// On a connection that was there or that others were waited for: that counted already.
     reply_by: Instant,
     /// On whatever connection.
     end: Instant,
@@ -287,6 +290,32 @@ mod tests {
         }
         assert_eq!(gateway.counters().opened.load(Relaxed), 1);
         assert!(talk.is_quiet().await);
+    }
+
+    /// Of those in line only the first is sent: when its connection is given up, the time of the
+    /// others is over too.
+    #[tokio::test]
+    async fn waiting_for_a_busy_pool_counts_towards_the_reply_timeout() {
+        let peer = Peer::new(Framing::Length4).await;
+        let gateway = gateway(&config::Gateway {
+            pool_size: 1,
+            reply_timeout: Duration::from_millis(200),
+            ..config(peer.address(), Framing::Length4)
+        });
+        let calls = join_all((0..4).map(|number| {
+            let gateway = &gateway;
+            async move { gateway.call(number.to_string().as_bytes(), far()).await }
+        }));
+        let (outcomes, heard) = join!(calls, async {
+            let mut talk = peer.accept().await;
+            let heard = talk.hear().await;
+            (heard, talk.hear().await)
+        });
+        for outcome in outcomes {
+            assert!(matches!(outcome, Err(CallError::Timeout { .. })), "{outcome:?}");
+        }
+        assert_eq!(heard, (Some("0".to_owned()), None));
+        assert_eq!(gateway.counters().failed.load(Relaxed), 0);
     }
 
     #[tokio::test]

@@ -14,11 +14,22 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     connection: Option<Connection>,
     touched: bool,
+    waited_for_others: bool,
 }
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, connection: Connection) -> Self {
-        Self { pool, connection: Some(connection), touched: false }
+        Self { pool, connection: Some(connection), touched: false, waited_for_others: false }
+    }
+
+    pub(super) fn after_waiting_for_others(mut self, waited: bool) -> Self {
+        self.waited_for_others = waited;
+        self
+    }
+
+    /// Whether its caller had to wait until others were done.
+    pub(super) fn waited_for_others(&self) -> bool {
+        self.waited_for_others
     }
 
     /// The connection, if the lease was not used yet: nobody took it.

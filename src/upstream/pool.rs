@@ -66,6 +66,15 @@ struct State {
     stopped: bool,
 }
 
+/// A place in the line.
+#[derive(Debug)]
+struct Waiting {
+    grant: oneshot::Receiver<Grant>,
+    /// Whether more callers stand in front than connections may still be opened: then somebody
+    /// else has to be done first, and the wait counts towards the reply timeout.
+    for_others: bool,
+}
+
 type Grant = Result<Lease, ConnectFailure>;
 type Line = VecDeque<oneshot::Sender<Grant>>;
 
@@ -119,16 +128,17 @@ impl Pool {
 
     /// A connection, as soon as there is one.
     pub(super) async fn lease(self: &Arc<Self>, patience: Patience) -> Result<Lease, NoConnection> {
-        let mut grant = match self.take_idle_or_queue() {
+        let Waiting { mut grant, for_others } = match self.take_idle_or_queue() {
             Ok(lease) => return Ok(lease),
-            Err(grant) => grant,
+            Err(waiting) => waiting,
         };
         self.open_what_is_missing();
         loop {
-            match timeout_at(self.look_again_at(patience), &mut grant).await {
-                Ok(Ok(grant)) => return grant.map_err(NoConnection::Unreachable),
+            match timeout_at(self.look_again_at(patience, for_others), &mut grant).await {
+                Ok(Ok(Ok(lease))) => return Ok(lease.after_waiting_for_others(for_others)),
+                Ok(Ok(Err(cause))) => return Err(NoConnection::Unreachable(cause)),
                 Ok(Err(_)) => return Err(NoConnection::Unreachable(ConnectFailure::Stopping)),
-                Err(_) => self.check_patience(patience)?,
+                Err(_) => self.check_patience(patience, for_others)?,
             }
             self.open_what_is_missing();
         }
@@ -178,15 +188,16 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_idle_or_queue(self: &Arc<Self>) -> Result<Lease, oneshot::Receiver<Grant>> {
+    fn take_idle_or_queue(self: &Arc<Self>) -> Result<Lease, Waiting> {
         let mut state = self.state();
         if let Some(connection) = state.idle.pop() {
             drop(state);
             return Ok(self.hand_out(connection));
         }
-        let (sender, receiver) = oneshot::channel();
+        let for_others = state.line.len() >= self.config.pool_size.saturating_sub(state.open);
+        let (sender, grant) = oneshot::channel();
         state.line.push_back(sender);
-        Err(receiver)
+        Err(Waiting { grant, for_others })
     }
 
     fn hand_out(self: &Arc<Self>, connection: Connection) -> Lease {
@@ -194,10 +205,10 @@ impl Pool {
     }
 
     /// A waiting caller looks up when its patience ends, and when the breaker lets it try.
-    fn look_again_at(&self, patience: Patience) -> Instant {
+    fn look_again_at(&self, patience: Patience, for_others: bool) -> Instant {
         let now = Instant::now();
         let state = self.state();
-        let limit = state.limit(patience);
+        let limit = state.limit(patience, for_others);
         match state.breaker.stand(now) {
             Stand::Open { retry_at, .. } => limit.min(retry_at),
             Stand::HalfOpen => limit.min(now + LOOK_AGAIN_AFTER),
@@ -205,11 +216,15 @@ impl Pool {
         }
     }
 
-    fn check_patience(&self, patience: Patience) -> Result<(), NoConnection> {
+    fn check_patience(&self, patience: Patience, for_others: bool) -> Result<(), NoConnection> {
         let state = self.state();
-        match Instant::now() < state.limit(patience) {
+        match Instant::now() < state.limit(patience, for_others) {
             true => Ok(()),
             false if state.open > 0 => Err(NoConnection::AllBusy),
+            // Those it waited for may just have been given up, and no attempt has failed.
+            false if for_others && !state.breaker.is_met_with_silence() => {
+                Err(NoConnection::AllBusy)
+            }
             false => Err(NoConnection::Unreachable(ConnectFailure::TimedOut)),
         }
     }
@@ -345,11 +360,13 @@ impl State {
     }
 
     /// When a caller in line has waited long enough.
-    fn limit(&self, patience: Patience) -> Instant {
+    fn limit(&self, patience: Patience, for_others: bool) -> Instant {
         if self.open > 0 {
             patience.free_by
         } else if self.breaker.is_met_with_silence() {
             patience.trial_by
+        } else if for_others {
+            patience.free_by
         } else {
             patience.free_by.max(patience.open_by)
         }

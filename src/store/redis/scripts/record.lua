@@ -39,7 +39,7 @@ end
 
 local exists = text ~= nil
 local room, session, study = 'null', 'null', 'null'
-if exists and text == ARGV[5] then
+if exists and ARGV[6] ~= '' and text == ARGV[5] then
   room, session, study = ARGV[6], ARGV[7], ARGV[8]
 elseif exists then
   room, session, study = members()
