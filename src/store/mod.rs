@@ -110,7 +110,8 @@ pub trait StateStore: Send + Sync {
 
     /// The frame to deliver next: the one that was formed and not acknowledged, else a new one of
     /// the oldest closed day. It is durable when it is returned, so that whoever asks again, after
-    /// whatever restart, gets the same frame.
+    /// whatever restart, gets the same frame; another one only if that has become too long for the
+    /// limits, which would otherwise hold up the night for ever.
     fn next_batch(&self, limits: BatchLimits) -> impl Future<Output = Result<NextBatch>> + Send;
 
     /// Auth has the frame: forgets its study times, and the records of users who are gone (§5.3).

@@ -64,6 +64,12 @@ pub enum NextBatch {
 }
 
 impl Batch {
+    /// Whether the frame keeps to the limits, which may have been others when it was formed.
+    pub fn fits(&self, limits: BatchLimits) -> bool {
+        let mut filler = BatchFiller::new(limits);
+        self.users.iter().all(|entry| filler.offer(entry.clone()) == Offer::Taken)
+    }
+
     /// A new id for a frame.
     pub fn new_id() -> String {
         format!("{:016x}", fastrand::u64(..))

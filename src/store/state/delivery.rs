@@ -38,6 +38,9 @@ impl State {
 
     /// [`crate::store::StateStore::next_batch`], in steps that each look at a bounded number of slots.
     pub fn next_batch(&mut self, journal: &mut impl Journal, limits: BatchLimits) -> FormStep {
+        if let Some(batch) = self.batch.take_if(|batch| !batch.fits(limits)) {
+            self.unform(journal, &batch);
+        }
         if let Some(batch) = &self.batch {
             let value = NextBatch::Send(batch.clone());
             return FormStep::Done(Seen { value, position: self.night_position });
@@ -56,6 +59,17 @@ impl State {
         self.batch = Some(batch.clone());
         self.night_position = journal.position();
         FormStep::Done(self.commit(journal, NextBatch::Send(batch)))
+    }
+
+    /// The frame can't be sent any more as it was formed. Nothing of it was acknowledged: its users
+    /// are looked for from the beginning.
+    fn unform(&mut self, journal: &mut impl Journal, batch: &Batch) {
+        if let Some(delivery) = self.undelivered.get_mut(&batch.closed.day) {
+            delivery.next_slot = 0;
+        }
+        journal.batch(None);
+        self.night_position = journal.position();
+        journal.commit();
     }
 
     /// Collects entries of `day` from where the delivery stands, up to a frame or the step's end.
