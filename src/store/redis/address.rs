@@ -139,5 +139,8 @@ pub(super) fn text(value: &Value) -> Option<String> {
     if let Value::Int(number) = value {
         return Some(number.to_string());
     }
-    if let Value::SimpleString(text) = value { Some(text.clone()) } else { None }
+    if let Value::SimpleString(text) | Value::VerbatimString { text, .. } = value {
+        return Some(text.clone());
+    }
+    None
 }

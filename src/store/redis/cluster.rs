@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 use super::address::Address;
 use super::call::{Call, Reply};
 use super::server::{Fault, Server};
-use super::slots::{SlotMap, slot_of};
+use super::servers::Layout;
+use super::slots::{Holding, SlotMap, slot_of};
 
 /// How often the map is read when nobody complains.
 const MAP_EVERY: Duration = Duration::from_secs(5);
@@ -125,6 +126,24 @@ impl Cluster {
         Ok(map.masters().into_iter().map(|address| self.shared.server_at(address)).collect())
     }
 
+    /// Where all keys lie. Every master is asked for its own slots: others hear of a move later,
+    /// and only those at its ends know of one that is under way.
+    pub(super) async fn layout(&self) -> Result<Layout, Fault> {
+        let servers = self.masters().await?;
+        let ask = [Call::command("CLUSTER", "NODES")];
+        let asked = servers.iter().map(|server| server.send(&ask));
+        let asked = futures_util::future::try_join_all(asked).await?;
+        let mut holdings = Vec::with_capacity(servers.len());
+        for replies in asked {
+            let reply = replies.into_iter().next().and_then(Result::ok);
+            holdings.push(reply.as_ref().and_then(Holding::read).ok_or_else(unsettled)?);
+        }
+        if !Holding::are_all_slots(&holdings) {
+            return Err(unsettled());
+        }
+        Layout::of(servers, holdings)
+    }
+
     /// Sends the call to whoever has its slot, and on to where it has moved.
     async fn route(&self, call: &Call) -> Result<Reply, Fault> {
         let slot = slot_of(call.key().as_bytes());
@@ -192,6 +211,11 @@ impl Cluster {
         self.shared.refresh().await;
         self.shared.known_master_of(slot).ok_or_else(|| self.shared.away())
     }
+}
+
+/// Keys may be anywhere: there is no use in looking for them one server after the other.
+fn unsettled() -> Fault {
+    Fault::Away("slots of the cluster are moving or not served".to_owned())
 }
 
 /// The calls of a list that one server gets, and where in the list they stood.

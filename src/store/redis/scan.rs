@@ -7,6 +7,7 @@ use redis::Value;
 use super::call::{Call, SEAL_STUDY_TIME};
 use super::records::{Records, Task, unexpected, word_of};
 use super::server::Server;
+use super::servers::Layout;
 use super::stored::RECORD_PREFIX;
 use super::{refusal, text_of, unreached};
 use crate::domain::{Day, StudyTime, UserId, UserTime};
@@ -18,12 +19,12 @@ const PAGE_KEYS: u32 = 1000;
 /// A walk that is under way.
 ///
 /// A cursor means something to the process that gave it out, and a key may move to another server
-/// behind our back. A walk saw every record only if nothing of that kind happened meanwhile.
+/// behind our back. A walk saw every record only if nothing of that kind happened meanwhile. While
+/// slots are moving there is no walk at all: it would have to be made again and again.
 pub(super) struct Walk {
     /// What is sealed of this day is collected.
     day: Day,
-    servers: Vec<Server>,
-    connections: Vec<Option<u64>>,
+    layout: Layout,
     at: usize,
     cursor: String,
 }
@@ -54,21 +55,20 @@ impl Walk {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.at >= self.servers.len()
+        self.at >= self.layout.servers.len()
     }
 }
 
 impl Records {
     /// Begins a walk that collects what is sealed of `day`.
     pub(super) async fn walk(&self, day: Day) -> Result<Walk> {
-        let servers = self.servers.masters().await.map_err(unreached)?;
-        let connections = connection_numbers(&servers);
-        Ok(Walk { day, servers, connections, at: 0, cursor: "0".to_owned() })
+        let layout = self.servers.layout().await.map_err(unreached)?;
+        Ok(Walk { day, layout, at: 0, cursor: "0".to_owned() })
     }
 
-    /// Takes the next page. After an error the same page is taken again.
+    /// Takes the next page. After an error the walk is of no more use.
     pub(super) async fn next_page(&self, walk: &mut Walk) -> Result<(Page, Progress)> {
-        let Some(server) = walk.servers.get(walk.at) else {
+        let Some(server) = walk.layout.servers.get(walk.at) else {
             return Ok((Page::default(), self.end_of(walk).await?));
         };
         let (cursor, users) = scan(server, &walk.cursor).await?;
@@ -82,11 +82,8 @@ impl Records {
     }
 
     async fn end_of(&self, walk: &Walk) -> Result<Progress> {
-        let servers = self.servers.masters().await.map_err(unreached)?;
-        let is_same = servers.len() == walk.servers.len()
-            && connection_numbers(&servers) == walk.connections
-            && servers.iter().zip(&walk.servers).all(|(now, then)| now.is_same(then));
-        Ok(if is_same { Progress::Complete } else { Progress::Disturbed })
+        let now = self.servers.layout().await.map_err(unreached)?;
+        Ok(if now.is_as(&walk.layout) { Progress::Complete } else { Progress::Disturbed })
     }
 
     /// Seals the users' records; a record that can't be is passed over, its time stays where it is.
@@ -130,10 +127,6 @@ impl Page {
         }
         Ok(())
     }
-}
-
-fn connection_numbers(servers: &[Server]) -> Vec<Option<u64>> {
-    servers.iter().map(Server::connection_number).collect()
 }
 
 /// One step of SCAN: the next cursor, and users, none of them twice.

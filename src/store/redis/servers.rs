@@ -3,6 +3,7 @@
 use super::call::{Call, Reply};
 use super::cluster::Cluster;
 use super::server::{Fault, Server};
+use super::slots::Holding;
 
 /// Who keeps the keys.
 #[derive(Clone)]
@@ -11,6 +12,15 @@ pub(super) enum Servers {
     One(Server),
     /// A Redis Cluster.
     Cluster(Cluster),
+}
+
+/// Where all keys lie at one moment. If it is the same at a later one, no key has moved between.
+pub(super) struct Layout {
+    /// The servers that together have every key.
+    pub(super) servers: Vec<Server>,
+    connections: Vec<u64>,
+    /// What each of a cluster's servers holds.
+    holdings: Vec<Holding>,
 }
 
 impl Servers {
@@ -52,11 +62,30 @@ impl Servers {
         }
     }
 
-    /// The servers that together have every key.
-    pub(super) async fn masters(&self) -> Result<Vec<Server>, Fault> {
+    /// Where all keys lie.
+    pub(super) async fn layout(&self) -> Result<Layout, Fault> {
         match self {
-            Self::One(server) => Ok(vec![server.clone()]),
-            Self::Cluster(cluster) => cluster.masters().await,
+            Self::One(server) => Layout::of(vec![server.clone()], Vec::new()),
+            Self::Cluster(cluster) => cluster.layout().await,
         }
+    }
+}
+
+impl Layout {
+    /// Fails if a server is not connected to.
+    pub(super) fn of(servers: Vec<Server>, holdings: Vec<Holding>) -> Result<Self, Fault> {
+        let numbers = servers.iter().map(Server::connection_number);
+        let connections = numbers
+            .collect::<Option<_>>()
+            .ok_or_else(|| Fault::Away("a server is not connected to".to_owned()))?;
+        Ok(Self { servers, connections, holdings })
+    }
+
+    /// Whether everything is as it was: the same processes and the same slots on each.
+    pub(super) fn is_as(&self, then: &Self) -> bool {
+        self.servers.len() == then.servers.len()
+            && self.servers.iter().zip(&then.servers).all(|(now, then)| now.is_same(then))
+            && self.connections == then.connections
+            && self.holdings == then.holdings
     }
 }

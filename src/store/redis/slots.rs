@@ -48,6 +48,45 @@ impl SlotMap {
     }
 }
 
+/// What one master says of itself: who it is, the version of its slots, and which they are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Holding {
+    id: String,
+    /// Grows whenever the server takes over a slot.
+    epoch: String,
+    ranges: Vec<(u16, u16)>,
+}
+
+impl Holding {
+    /// Reads CLUSTER NODES; nothing if the server is no master, or if one of its slots is moving.
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        let nodes = text(value)?;
+        let mut own = nodes.lines().map(str::split_ascii_whitespace).filter_map(|mut words| {
+            let (id, flags) = (words.next()?, words.nth(1)?);
+            let mut flags = flags.split(',');
+            let is_own = flags.clone().any(|flag| flag == "myself");
+            (is_own && flags.any(|flag| flag == "master")).then_some((id, words))
+        });
+        let (id, mut words) = own.next()?;
+        let epoch = words.nth(3)?;
+        // After the state of the link. A slot on the move is in brackets, and no number.
+        let ranges = words.skip(1).map(range).collect::<Option<_>>()?;
+        Some(Self { id: id.to_owned(), epoch: epoch.to_owned(), ranges })
+    }
+
+    /// Whether nobody else can have a slot.
+    pub(super) fn are_all_slots(holdings: &[Self]) -> bool {
+        let ranges = holdings.iter().flat_map(|holding| &holding.ranges);
+        let count: u32 = ranges.map(|(first, last)| u32::from(last.abs_diff(*first)) + 1).sum();
+        count == u32::from(SLOTS)
+    }
+}
+
+fn range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
 /// The slot of a key: of the part in its first braces, if there is anything in them.
 pub(super) fn slot_of(key: &[u8]) -> u16 {
     let tagged = key.iter().position(|byte| *byte == b'{').and_then(|open| {
@@ -70,6 +109,37 @@ fn crc16(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn holding(own: &str) -> Option<Holding> {
+        let nodes = format!(
+            "a1 10.0.0.1:6379@16379,one master - 0 0 7 connected 0-100\n\
+             b2 10.0.0.2:6379@16379 {own}\n"
+        );
+        Holding::read(&Value::BulkString(nodes.into_bytes()))
+    }
+
+    #[test]
+    fn a_server_tells_its_own_slots() {
+        let own = holding("myself,master - 0 0 9 connected 101-16382 16383").unwrap();
+        let expected = Holding {
+            id: "b2".into(),
+            epoch: "9".into(),
+            ranges: vec![(101, 16382), (16383, 16383)],
+        };
+        assert_eq!(own, expected);
+        assert!(!Holding::are_all_slots(&[own]));
+        assert!(Holding::are_all_slots(&[
+            holding("myself,master - 0 0 9 connected 0-16383").unwrap()
+        ]));
+    }
+
+    #[test]
+    fn a_server_with_a_slot_on_the_move_or_without_any_say_has_nothing_to_tell() {
+        assert_eq!(holding("myself,master - 0 0 9 connected 101-200 [150->-a1]"), None);
+        assert_eq!(holding("myself,master - 0 0 9 connected [50-<-a1]"), None);
+        assert_eq!(holding("myself,slave a1 0 0 7 connected"), None);
+        assert_eq!(holding("master - 0 0 9 connected 101-16383"), None);
+    }
 
     #[test]
     fn slots_are_those_of_the_specification() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 use stated::config::{self};
-use stated::store::{Error, NextBatch, StateStore};
+use stated::store::{BatchLimits, Error, KeepOnline, NextBatch, StateStore};
 use tokio::task::JoinSet;
 
 use crate::battery::{LAST_TIMEOUT, LIMITS, at, record, session, time, told, user};
@@ -195,5 +195,60 @@ async fn a_fail_over_in_a_cluster_is_survived() {
     daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
     let NextBatch::Send(batch) = daemon.store.next_batch(LIMITS).await.unwrap() else { panic!() };
     assert_eq!(told(&batch).len(), 25);
+    daemon.close().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_during_a_delivery_hides_nobody() {
+    let cluster = RedisCluster::start(0).await;
+    let daemon = Opened::open(&cluster.store());
+    let ids: Vec<_> = (0..30).map(|at| format!("u{at:02}")).collect();
+    for id in &ids {
+        daemon.store.record_study_time(&user(id), &time("01:00")).await.unwrap();
+    }
+    daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    let limits = BatchLimits { users_max: 1, ..LIMITS };
+    let mut heard = Vec::new();
+    let NextBatch::Send(batch) = daemon.store.next_batch(limits).await.unwrap() else { panic!() };
+    heard.extend(told(&batch));
+    daemon.store.acknowledge_batch(&batch, KeepOnline::Yes).await.unwrap();
+
+    // Servers are looked at in the order of their addresses: from the last to the first.
+    let (mut key, mut ports) = (None, Vec::new());
+    for id in &ids {
+        let of_user = format!("realTimeData:{id}");
+        let port = cluster.master_of(&of_user).await.port;
+        ports.push(port);
+        key = key.max(Some((port.to_string(), of_user)));
+    }
+    let (_, key) = key.unwrap();
+    let first = ports.iter().min_by_key(|port| port.to_string()).unwrap();
+    let to = cluster.nodes.iter().find(|node| node.port == *first).unwrap();
+    let moving = cluster.begin_move(&key, to).await;
+    let begun = daemon.store.next_batch(LIMITS).await;
+    match begun {
+        Ok(NextBatch::Send(batch)) => {
+            heard.extend(told(&batch));
+            daemon.store.acknowledge_batch(&batch, KeepOnline::Yes).await.unwrap();
+        }
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => assert!(matches!(error, Error::Away(_)), "{error}"),
+    }
+    // As long as the move lasts nothing is told to be delivered.
+    let during = daemon.store.next_batch(LIMITS).await;
+    assert!(matches!(during, Err(Error::Away(_))), "{during:?}");
+    cluster.end_move(moving).await;
+    let last =
+        eventually("the move is heard of", || async { daemon.store.next_batch(LIMITS).await.ok() });
+    let mut next = last.await;
+    while let NextBatch::Send(batch) = next {
+        heard.extend(told(&batch));
+        daemon.store.acknowledge_batch(&batch, KeepOnline::Yes).await.unwrap();
+        next = daemon.store.next_batch(LIMITS).await.unwrap();
+    }
+    assert_eq!(next, NextBatch::Nothing);
+    let mut heard: Vec<_> = heard.into_iter().map(|(_, id, _)| id).collect();
+    heard.sort();
+    assert_eq!(heard, ids);
     daemon.close().await;
 }

@@ -213,6 +213,42 @@ impl RedisCluster {
     }
 }
 
+/// A slot on the move to another master.
+pub(crate) struct SlotMove {
+    slot: String,
+    to: String,
+}
+
+impl RedisCluster {
+    /// Moves the key, with its slot on the move from then on.
+    pub(crate) async fn begin_move(&self, key: &str, to: &RedisServer) -> SlotMove {
+        let from = self.master_of(key).await;
+        let slot: i64 = from.ask(&["CLUSTER", "KEYSLOT", key]).await;
+        let slot = slot.to_string();
+        let from_id: String = from.ask(&["CLUSTER", "MYID"]).await;
+        let to_id: String = to.ask(&["CLUSTER", "MYID"]).await;
+        to.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
+        from.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+        let port = to.port.to_string();
+        from.ask::<()>(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await;
+        SlotMove { slot, to: to_id }
+    }
+
+    /// The slot has moved: its new owner is told first.
+    pub(crate) async fn end_move(&self, moving: SlotMove) {
+        let settle = ["CLUSTER", "SETSLOT", &moving.slot, "NODE", &moving.to];
+        let mut nodes: Vec<_> = self.nodes.iter().collect();
+        for at in 0..nodes.len() {
+            if nodes[at].ask::<String>(&["CLUSTER", "MYID"]).await == moving.to {
+                nodes.swap(0, at);
+            }
+        }
+        for node in nodes {
+            node.ask::<()>(&settle).await;
+        }
+    }
+}
+
 /// A master, a replica, and three sentinels.
 pub(crate) struct RedisSentinel {
     pub(crate) master: RedisServer,
