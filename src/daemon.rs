@@ -168,7 +168,9 @@ fn open_store(
             Ok(Store::Embedded(store))
         }
         StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
-            Ok(Store::Redis(RedisStore::open(&config.store, tasks, stop)?))
+            let auth = &config.gateways.auth;
+            let call_max = auth.connect_timeout + auth.reply_timeout;
+            Ok(Store::Redis(RedisStore::open(&config.store, call_max, tasks, stop)?))
         }
     }
 }

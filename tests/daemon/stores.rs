@@ -1,5 +1,7 @@
 //! Every store against the battery.
 
+use std::time::Duration;
+
 use stated::config;
 use stated::store::StateStore;
 use stated::store::memory::MemoryStore;
@@ -18,8 +20,13 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn open(config: &config::Store) -> Self {
-        let tracker = TaskTracker::new();
-        let store = RedisStore::open(config, &tracker, &CancellationToken::new()).unwrap();
+        Self::open_with(config, Duration::from_secs(7))
+    }
+
+    /// With how long a frame may be under way to auth.
+    pub(crate) fn open_with(config: &config::Store, call_max: Duration) -> Self {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let store = RedisStore::open(config, call_max, &tracker, &stop).unwrap();
         Self { store, tracker }
     }
 

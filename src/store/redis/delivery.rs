@@ -14,22 +14,35 @@ use crate::domain::{Day, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
 use crate::store::{KeepOnline, Result};
 
-/// How long the right to deliver lasts without being renewed.
-const LOCK_LEASE: Duration = Duration::from_secs(30);
+/// How long the right to deliver lasts without being renewed, at the least.
+const LEASE_MIN: Duration = Duration::from_secs(30);
 
 /// Delivers closed days.
 pub(super) struct Delivery {
     records: Records,
     /// Who we are to the lock.
     token: String,
+    /// How long the right to deliver lasts without being renewed.
+    lease: Duration,
     round: Mutex<Option<Round>>,
+}
+
+/// Who may deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    /// We, and nobody else since we asked last.
+    Kept,
+    /// We, and others may have delivered meanwhile.
+    Taken,
+    /// Another daemon.
+    Elsewhere,
 }
 
 /// One look at every closed day. It is only a memory of where we were: without it we start over.
 #[derive(Default)]
 struct Round {
     walk: Option<Walk>,
-    /// Found and not yet in a frame; at most a page.
+    /// Found and not yet in a frame, no user twice; at most a page.
     carry: VecDeque<UserTime>,
     /// Users of the walk's day whose entry does not fit any frame.
     too_long: usize,
@@ -38,8 +51,10 @@ struct Round {
 }
 
 impl Delivery {
-    pub(super) fn new(records: Records) -> Self {
-        Self { records, token: new_operation(), round: Mutex::new(None) }
+    /// `call_max` is how long a frame may be under way to auth.
+    pub(super) fn new(records: Records, call_max: Duration) -> Self {
+        let lease = call_max.saturating_mul(2).max(LEASE_MIN);
+        Self { records, token: new_operation(), lease, round: Mutex::new(None) }
     }
 
     pub(super) async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
@@ -48,13 +63,12 @@ impl Delivery {
         if night.undelivered.is_empty() && self.records.outstanding_batch().await?.is_none() {
             return self.rest(NextBatch::Nothing).await;
         }
-        if !self.hold_lock().await? {
-            self.keep_round(None);
+        if self.claim().await? == Right::Elsewhere {
             return Ok(NextBatch::Elsewhere);
         }
         self.records.calendar.settled().await;
         if !self.sweep().await? {
-            return Ok(NextBatch::Elsewhere);
+            return self.rest(NextBatch::Elsewhere).await;
         }
         if let Some(StoredBatch { batch, acknowledged }) = self.records.outstanding_batch().await? {
             match acknowledged {
@@ -74,7 +88,7 @@ impl Delivery {
 
     pub(super) async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
         if self.records.mark_acknowledged(&batch.id, keep).await? {
-            self.hold_lock().await?;
+            self.claim().await?;
             self.records.finish_batch(batch, keep).await?;
         }
         Ok(())
@@ -96,12 +110,22 @@ impl Delivery {
         *self.round.lock().unwrap_or_else(PoisonError::into_inner) = round;
     }
 
-    async fn hold_lock(&self) -> Result<bool> {
+    /// Takes or renews the right to deliver. If it was not ours all the time, what we remember of
+    /// where we were is of no use: others may have delivered it.
+    async fn claim(&self) -> Result<Right> {
         let call = Call::script(&HOLD_LOCK, LOCK_KEY)
             .arg(self.token.as_str())
-            .number(LOCK_LEASE.as_millis());
+            .number(self.lease.as_millis());
         let held = self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
-        Ok(text_of(&held).as_deref() == Some("1"))
+        let right = match text_of(&held).as_deref() {
+            Some("kept") => Right::Kept,
+            Some("taken") => Right::Taken,
+            _ => Right::Elsewhere,
+        };
+        if right != Right::Kept {
+            self.keep_round(None);
+        }
+        Ok(right)
     }
 
     /// Seals every record up to the running day, so that other programs see it too, and finds days
@@ -118,7 +142,7 @@ impl Delivery {
             night.night.undelivered.iter().map(|closed| closed.day).collect();
         let mut walk = self.records.walk(today).await?;
         loop {
-            if !self.hold_lock().await? {
+            if self.claim().await? != Right::Kept {
                 return Ok(false);
             }
             let (page, progress) = self.records.next_page(&mut walk).await?;
@@ -159,7 +183,7 @@ impl Delivery {
                 });
             };
             if let Some(users) = self.fill(round, closed.day, limits).await? {
-                if !self.hold_lock().await? {
+                if self.claim().await? != Right::Kept {
                     return Ok(NextBatch::Elsewhere);
                 }
                 let batch = Batch { id: Batch::new_id(), closed: *closed, users };
@@ -194,7 +218,7 @@ impl Delivery {
                 break;
             }
             let (page, progress) = self.records.next_page(walk).await?;
-            round.carry.extend(page.sealed);
+            round.carry_on_with(page.sealed, &taken);
             if progress == Progress::Disturbed {
                 (round.walk, round.too_long) = (None, 0);
             }
@@ -217,21 +241,25 @@ impl Delivery {
 }
 
 impl Round {
-    /// Moves what was found into the frame; says whether the frame wants more.
+    /// Takes a page's users, except those who are in the frame that is being filled: a walk may
+    /// pass a user twice, and when the next frame is filled that user is done. Who was in an
+    /// earlier frame has nothing sealed any more when a later page is read.
+    fn carry_on_with(&mut self, sealed: Vec<UserTime>, taken: &HashSet<UserId>) {
+        self.carry.extend(sealed.into_iter().filter(|entry| !taken.contains(&entry.user)));
+    }
+
+    /// Moves what was found into the frame; says whether the frame wants more than there was.
     fn fill_from_carry(&mut self, filler: &mut BatchFiller, taken: &mut HashSet<UserId>) -> bool {
         while let Some(entry) = self.carry.front() {
             if filler.is_full() {
                 return false;
             }
-            // A walk may pass a user twice; the second time counts only once the first is done.
-            if !taken.contains(&entry.user) {
-                match filler.offer(entry.clone()) {
-                    Offer::Full => return false,
-                    Offer::Taken => {
-                        taken.insert(entry.user.clone());
-                    }
-                    Offer::TooLong => self.too_long += 1,
+            match filler.offer(entry.clone()) {
+                Offer::Full => return false,
+                Offer::Taken => {
+                    taken.insert(entry.user.clone());
                 }
+                Offer::TooLong => self.too_long += 1,
             }
             self.carry.pop_front();
         }
@@ -241,4 +269,26 @@ impl Round {
 
 fn closed_field(day: Day) -> String {
     format!("closed:{}", day.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(ids: &[&str]) -> Vec<UserTime> {
+        let entry = |id: &&str| UserTime { user: UserId::parse(id).unwrap(), study_time: None };
+        ids.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_user_whom_the_walk_passes_twice_is_in_one_frame() {
+        let (mut round, mut taken) = (Round::default(), HashSet::new());
+        let mut filler = BatchFiller::new(BatchLimits { users_max: 2, entries_bytes_max: 2000 });
+        round.carry_on_with(page(&["u1"]), &taken);
+        assert!(round.fill_from_carry(&mut filler, &mut taken));
+        round.carry_on_with(page(&["u2", "u1", "u3"]), &taken);
+        assert!(!round.fill_from_carry(&mut filler, &mut taken));
+        assert_eq!(filler.finish().unwrap(), page(&["u1", "u2"]));
+        assert_eq!(Vec::from(round.carry), page(&["u3"]));
+    }
 }

@@ -52,9 +52,11 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Starts to connect, and returns at once: Redis may come later. What it runs in the background
-    /// is spawned on `tracker` and ends with `stop` or [`StateStore::close`].
+    /// is spawned on `tracker` and ends with `stop` or [`StateStore::close`]. `call_max` is how long
+    /// a frame of study times may be under way to auth: no other daemon takes over before.
     pub fn open(
         config: &config::Store,
+        call_max: Duration,
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self> {
@@ -63,7 +65,7 @@ impl RedisStore {
         let command_timeout = config.redis.command_timeout;
         let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
         let records = Records { servers, calendar, style: config.redis.field_style };
-        let delivery = Delivery::new(records.clone());
+        let delivery = Delivery::new(records.clone(), call_max);
         Ok(Self { records, delivery, command_timeout, stop })
     }
 

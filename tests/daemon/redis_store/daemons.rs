@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stated::store::{KeepOnline, NextBatch, StateStore};
+use stated::store::{BatchLimits, KeepOnline, NextBatch, StateStore};
 use tokio::time::timeout;
 
 use super::data;
@@ -107,6 +107,53 @@ async fn two_daemons_never_deliver_at_once() {
     assert_eq!(one.store.next_batch(LIMITS).await.unwrap(), NextBatch::Nothing);
     one.close().await;
     other.close().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_lost_the_right_to_deliver_forgets_where_it_was() {
+    let server = RedisServer::start().await;
+    let (one, other) = (Opened::open(&server.store()), Opened::open(&server.store()));
+    let ids: Vec<_> = (0..30).map(|at| format!("u{at:02}")).collect();
+    for id in &ids {
+        one.store.record_study_time(&user(id), &time("01:00")).await.unwrap();
+    }
+    one.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    let limits = BatchLimits { users_max: 5, ..LIMITS };
+    let NextBatch::Send(first) = one.store.next_batch(limits).await.unwrap() else { panic!() };
+    // The first one hangs for longer than its right lasts; the other one delivers and goes.
+    server.ask::<()>(&["DEL", "stated:night:lock"]).await;
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let NextBatch::Send(batch) = other.store.next_batch(limits).await.unwrap() else {
+            panic!()
+        };
+        heard.extend(told(&batch));
+        other.store.acknowledge_batch(&batch, KeepOnline::Yes).await.unwrap();
+    }
+    other.close().await;
+    one.store.acknowledge_batch(&first, KeepOnline::Yes).await.unwrap();
+    while let NextBatch::Send(batch) = one.store.next_batch(limits).await.unwrap() {
+        heard.extend(told(&batch));
+        one.store.acknowledge_batch(&batch, KeepOnline::Yes).await.unwrap();
+    }
+    let mut heard: Vec<_> = heard.into_iter().map(|(_, id, _)| id).collect();
+    heard.sort();
+    assert_eq!(heard, ids);
+    one.close().await;
+}
+
+#[tokio::test]
+async fn the_right_to_deliver_outlasts_a_frame_that_is_under_way() {
+    let server = RedisServer::start().await;
+    for (call_max, lease) in [(7, 30), (60, 120)] {
+        let daemon = Opened::open_with(&server.store(), Duration::from_secs(call_max));
+        daemon.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+        daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+        assert!(matches!(daemon.store.next_batch(LIMITS).await.unwrap(), NextBatch::Send(_)));
+        let left: u64 = server.ask(&["PTTL", "stated:night:lock"]).await;
+        assert!((lease - 9..=lease).contains(&left.div_ceil(1000)), "{left}");
+        daemon.close().await;
+    }
 }
 
 #[tokio::test]
