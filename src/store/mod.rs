@@ -90,6 +90,8 @@ pub trait StateStore: Send + Sync {
 
     /// Records the last listing and closes the day (SCHEDULER_LAST, §5.1). When it returns, the
     /// decision is durable and no study time of the closed day is read any more, by any daemon.
+    /// A listed record that can't be read keeps nobody else's day open: the day is closed, and then
+    /// [`Error::Unreadable`] names the user. After any other error it is open or its state unknown.
     fn close_day(
         &self,
         entries: &[UserTime],

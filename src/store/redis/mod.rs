@@ -74,6 +74,14 @@ impl RedisStore {
         let ended = tokio::time::timeout(self.command_timeout, operation).await;
         ended.unwrap_or(Err(Error::Slow(self.command_timeout)))
     }
+
+    /// As [`Self::in_time`], for what may end a day: nobody is told before every daemon has heard of
+    /// it. That is our own wait and no longer than the day is young; Redis has done its part.
+    async fn ending_days<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let ended = self.in_time(operation).await;
+        self.records.calendar.settled().await;
+        ended
+    }
 }
 
 impl fmt::Debug for RedisStore {
@@ -145,7 +153,7 @@ impl StateStore for RedisStore {
         at: UnixMillis,
         last_timeout: Duration,
     ) -> Result<()> {
-        self.in_time(self.records.list_study_times(entries, at, last_timeout)).await
+        self.ending_days(self.records.list_study_times(entries, at, last_timeout)).await
     }
 
     async fn close_day(
@@ -154,7 +162,7 @@ impl StateStore for RedisStore {
         at: UnixMillis,
         last_timeout: Duration,
     ) -> Result<Day> {
-        self.in_time(self.records.close_day(entries, at, last_timeout)).await
+        self.ending_days(self.records.close_day(entries, at, last_timeout)).await
     }
 
     async fn close_overdue_day(
@@ -162,7 +170,7 @@ impl StateStore for RedisStore {
         at: UnixMillis,
         last_timeout: Duration,
     ) -> Result<Option<Day>> {
-        self.in_time(self.records.close_overdue_day(at, last_timeout)).await
+        self.ending_days(self.records.close_overdue_day(at, last_timeout)).await
     }
 
     async fn night(&self) -> Result<Night> {

@@ -59,8 +59,9 @@ impl Records {
         self.list(entries).await
     }
 
-    /// The day is closed even if one of the listed records can't be read: everybody else's day
-    /// must end. The caller is told in either case.
+    /// Closes the day even if a listed record can't be read. Everybody else's day must end, and the
+    /// listing comes only once: that user's time is lost to it however often it is tried, and the
+    /// caller is told whose. After any other failure the day stays open: its night closes by itself.
     pub(super) async fn close_day(
         &self,
         entries: &[UserTime],
@@ -89,8 +90,8 @@ impl Records {
         self.end_day(&BEGIN_LISTING, at, Some(last_timeout)).await.map(|_| ())
     }
 
-    /// Runs a script that may end the day. When this returns, no daemon works with that day any
-    /// more.
+    /// Runs a script that may end the day. Other daemons work with that day until
+    /// [`Calendar::settled`](super::calendar::Calendar::settled): nobody is told before.
     async fn end_day(
         &self,
         script: &'static Script,
@@ -110,11 +111,11 @@ impl Records {
         }
         let day = Day(closed.parse().map_err(|_| unexpected())?);
         self.calendar.heard_of(day.next());
-        self.calendar.settled().await;
         Ok(Some(day))
     }
 
-    /// Every entry is written that can be; then the first failure is told.
+    /// Every entry is written that can be. Then the first failure is told, a record that can't be
+    /// read last: whatever else failed may succeed if it is done again.
     async fn list(&self, entries: &[UserTime]) -> Result<()> {
         let operation = new_operation().into_bytes();
         let tasks: Vec<_> = last_of_each_user(entries)
@@ -125,11 +126,18 @@ impl Records {
             })
             .collect();
         let results = self.run_each(&tasks).await?;
-        let named = |(task, result): (&Task, Result<_>)| match result {
-            Ok(_) => Ok(()),
-            Err(Error::Unreadable(why)) => Err(Error::Unreadable(format!("{}: {why}", task.user))),
-            Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => Err(error),
-        };
-        tasks.iter().zip(results).try_for_each(named)
+        let mut unreadable = None;
+        for (task, result) in tasks.iter().zip(results) {
+            match result {
+                Ok(_) => {}
+                Err(Error::Unreadable(why)) => {
+                    unreadable.get_or_insert_with(|| format!("{}: {why}", task.user));
+                }
+                Err(error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_))) => {
+                    return Err(error);
+                }
+            }
+        }
+        unreadable.map_or(Ok(()), |why| Err(Error::Unreadable(why)))
     }
 }

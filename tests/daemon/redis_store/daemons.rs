@@ -91,6 +91,18 @@ async fn from_the_close_on_every_daemon_reads_null() {
 }
 
 #[tokio::test]
+async fn a_short_command_timeout_does_not_count_the_wait_for_other_daemons() {
+    let server = RedisServer::start().await;
+    let mut config = server.store();
+    config.redis.command_timeout = Duration::from_millis(300);
+    let daemon = Opened::open(&config);
+    for night in 0..3 {
+        daemon.store.close_day(&[], at(night), LAST_TIMEOUT).await.unwrap();
+    }
+    daemon.close().await;
+}
+
+#[tokio::test]
 async fn two_daemons_never_deliver_at_once() {
     let server = RedisServer::start().await;
     let (one, other) = (Opened::open(&server.store()), Opened::open(&server.store()));

@@ -165,6 +165,38 @@ async fn what_can_not_be_read_is_never_overwritten_and_stops_nobody() {
 }
 
 #[tokio::test]
+async fn the_last_listing_closes_the_day_although_a_record_can_not_be_read() {
+    let server = RedisServer::start().await;
+    let daemon = Opened::open(&server.store());
+    server.ask::<()>(&["HSET", "realTimeData:u1", "data", "nonsense"]).await;
+    let entries = [listed("u1", Some("01:00")), listed("u2", Some("02:00"))];
+    let closed = daemon.store.close_day(&entries, at(0), LAST_TIMEOUT).await;
+    assert!(matches!(closed, Err(Error::Unreadable(_))), "{closed:?}");
+    let heard = deliver_all(&daemon.store, KeepOnline::Yes).await;
+    assert_eq!(heard, [[(1, "u2".to_owned(), Some("02:00".to_owned()))]]);
+    daemon.close().await;
+}
+
+#[tokio::test]
+async fn a_day_stays_open_while_a_listed_time_is_not_written() {
+    let server = RedisServer::start().await;
+    let daemon = Opened::open(&server.store());
+    for id in ["u1", "u3"] {
+        server.ask::<()>(&["HSET", &format!("realTimeData:{id}"), "data", "nonsense"]).await;
+    }
+    // Redis lets nobody write to the second user's record.
+    let acl = ["ACL", "SETUSER", "default", "resetkeys", "~realTimeData:u[13]", "~stated:*"];
+    server.ask::<()>(&acl).await;
+    let entries = ["u1", "u2", "u3"].map(|id| listed(id, Some("01:00")));
+    let closed = daemon.store.close_day(&entries, at(0), LAST_TIMEOUT).await;
+    assert!(matches!(closed, Err(Error::Failed(_))), "{closed:?}");
+    server.ask::<()>(&["ACL", "SETUSER", "default", "allkeys"]).await;
+    let night = daemon.store.night().await.unwrap();
+    assert!(night.undelivered.is_empty() && night.listed_at == Some(at(0)), "{night:?}");
+    daemon.close().await;
+}
+
+#[tokio::test]
 async fn a_record_that_was_mended_after_its_day_was_delivered_is_told_with_the_next_night() {
     let server = RedisServer::start().await;
     let daemon = Opened::open(&server.store());
