@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, StoreUrl};
-use crate::connection::accept::{BindError, Door, Listener};
+use crate::connection::accept::{Bell, BindError, Door, Listener};
+use crate::connection::passed::{Passed, PassedError};
 use crate::domain::{Context, Settings};
 use crate::error::Code;
 use crate::nightly::Nightly;
@@ -18,6 +19,7 @@ use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::store::{StateStore, Store};
+use crate::systemd::vitals::Vitals;
 use crate::upstream::Upstream;
 
 /// The last steps get this long each even if the grace period is over.
@@ -29,6 +31,9 @@ pub enum StartError {
     /// A listener's address can't be had.
     #[error("{} {}", Code::TcpBindFailed.code(), Code::TcpBindFailed.name())]
     Bind(#[source] BindError),
+    /// A socket was passed that is not to be listened on.
+    #[error("the listeners and the passed sockets don't agree")]
+    Passed(#[from] PassedError),
     /// The embedded store's folder can't be opened.
     #[error("the store can't be opened")]
     Embedded(#[from] embedded::OpenError),
@@ -47,6 +52,8 @@ pub struct Daemon {
     pub addresses: Vec<SocketAddr>,
     config: Config,
     context: Arc<Context>,
+    door: Arc<Door>,
+    bells: Vec<Bell>,
     /// Cancelled when no more requests are to be read.
     stop_serving: CancellationToken,
     /// Cancelled when nothing is owed to anybody any more.
@@ -58,14 +65,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Opens the store and the listeners, and serves.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    /// Opens the store and the listeners, and serves. Passed sockets take the place of listeners
+    /// with the same address.
+    pub async fn start(config: Config, mut passed: Passed) -> Result<Self, StartError> {
         // The addresses first: a second daemon on the same host is told so before it touches a
         // store.
         let mut listeners = Vec::with_capacity(config.listen.len());
         for listen in &config.listen {
-            listeners.push(Listener::bind(listen).await.map_err(StartError::Bind)?);
+            listeners.push(Listener::open(listen, &mut passed).await.map_err(StartError::Bind)?);
         }
+        passed.finish()?;
         let (stop_serving, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (serving, rest) = (TaskTracker::new(), TaskTracker::new());
         let store = open_store(&config, &rest, &stop_rest)?;
@@ -78,25 +87,45 @@ impl Daemon {
             },
             day_closed: Notify::new(),
         });
+        let door = Arc::new(Door::new(
+            Arc::clone(&context),
+            config.limits.clone(),
+            serving.clone(),
+            stop_serving.clone(),
+        ));
         let addresses = listeners.iter().map(|listener| listener.address).collect();
-        let daemon = Self { addresses, config, context, stop_serving, stop_rest, serving, rest };
+        let bells = listeners.iter().map(Listener::bell).collect();
+        let daemon = Self {
+            addresses,
+            config,
+            context,
+            door,
+            bells,
+            stop_serving,
+            stop_rest,
+            serving,
+            rest,
+        };
         daemon.start_night()?;
         daemon.open_doors(listeners);
         Ok(daemon)
     }
 
+    /// What tells whether the daemon is alive and well.
+    pub fn vitals(&self) -> Vitals {
+        let (context, door) = (Arc::clone(&self.context), Arc::clone(&self.door));
+        Vitals::new(context, door, self.bells.clone(), self.serving.clone())
+    }
+
     fn open_doors(&self, listeners: Vec<Listener>) {
-        let door = Arc::new(Door::new(
-            Arc::clone(&self.context),
-            self.config.limits.clone(),
-            self.serving.clone(),
-            self.stop_serving.clone(),
-        ));
         for listener in listeners {
             tracing::info!(
-                address = %listener.address, framing = listener.framing.name(), "listening"
+                address = %listener.address,
+                framing = listener.framing.name(),
+                passed = listener.passed,
+                "listening"
             );
-            let door = Arc::clone(&door);
+            let door = Arc::clone(&self.door);
             self.serving.spawn(async move { door.accept(listener).await });
         }
     }

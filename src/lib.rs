@@ -11,5 +11,6 @@ pub mod domain;
 pub mod error;
 pub mod nightly;
 pub mod store;
+pub mod systemd;
 pub mod throttle;
 pub mod upstream;

@@ -10,7 +10,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::ServeArgs;
 use crate::config::{self, Config, LogFormat, Sources};
+use crate::connection::passed::Passed;
 use crate::daemon::Daemon;
+use crate::systemd::notify::Notifier;
+use crate::systemd::report::Reporter;
 
 /// The exit status of a daemon whose configuration is wrong, as clap has it for wrong arguments.
 const WRONG_CONFIGURATION: u8 = 2;
@@ -37,6 +40,15 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         eprintln!("stated: the log can't be set up: {error}");
         return ExitCode::from(WRONG_CONFIGURATION);
     }
+    // What systemd passes stands in the environment, which is read before threads start.
+    let notifier = Notifier::from_environment();
+    let passed = match Passed::from_environment() {
+        Ok(passed) => passed,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -44,7 +56,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, passed, notifier));
     // What is still blocked now, say in a resolver, is not waited for without end.
     runtime.shutdown_timeout(BLOCKED_MAX);
     match served {
@@ -56,18 +68,25 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+async fn serve(config: Config, passed: Passed, notifier: Notifier) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     announce(&config);
-    let daemon = Daemon::start(config).await?;
+    let grace = config.limits.shutdown_grace;
+    let daemon = Daemon::start(config, passed).await?;
     tracing::info!("ready");
+    let mut reporter = Reporter::new(notifier, daemon.vitals());
     let name = tokio::select! {
+        never = reporter.report() => match never {},
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
+    reporter.stopping(grace);
     tracing::info!("{name}: stopping");
-    daemon.stop().await;
+    tokio::select! {
+        never = reporter.report() => match never {},
+        () = daemon.stop() => {}
+    }
     Ok(())
 }
 

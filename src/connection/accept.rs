@@ -8,11 +8,12 @@ use std::time::Duration;
 use hashbrown::DefaultHashBuilder;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::frame::Framing;
+use super::passed::Passed;
 use super::{Connection, Shared};
 use crate::config::{Limits, Listen};
 use crate::domain::Context;
@@ -45,6 +46,18 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken there.
     pub framing: Framing,
+    /// Whether it was opened by whoever started the daemon.
+    pub passed: bool,
+    bell: mpsc::Sender<oneshot::Sender<()>>,
+    rings: mpsc::Receiver<oneshot::Sender<()>>,
+}
+
+/// Asks whether somebody accepts at a listener.
+#[derive(Debug, Clone)]
+pub struct Bell {
+    /// Where the listener listens.
+    pub address: SocketAddr,
+    rings: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 /// Everything that accepting needs, for all listeners together.
@@ -57,20 +70,42 @@ pub struct Door {
 }
 
 impl Listener {
-    /// Opens the listener at the first address of the host that can be had.
-    pub async fn bind(listen: &Listen) -> Result<Self, BindError> {
+    /// Takes the passed socket that listens at an address of the host; if there is none, opens the
+    /// first of the addresses that can be had.
+    pub async fn open(listen: &Listen, passed: &mut Passed) -> Result<Self, BindError> {
         let failed = |source| BindError { address: listen.address.clone(), source };
+        let addresses: Vec<_> = lookup_host(&listen.address).await.map_err(failed)?.collect();
+        if let Some(socket) = addresses.iter().find_map(|address| passed.take(*address)) {
+            let socket = TcpListener::from_std(socket).map_err(failed)?;
+            return Self::new(socket, listen.framing, true).map_err(failed);
+        }
         let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in lookup_host(&listen.address).await.map_err(failed)? {
+        for address in addresses {
             match bind_one(address) {
-                Ok(socket) => {
-                    let address = socket.local_addr().map_err(failed)?;
-                    return Ok(Self { socket, address, framing: listen.framing });
-                }
+                Ok(socket) => return Self::new(socket, listen.framing, false).map_err(failed),
                 Err(error) => last_error = error,
             }
         }
         Err(failed(last_error))
+    }
+
+    fn new(socket: TcpListener, framing: Framing, passed: bool) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let (bell, rings) = mpsc::channel(1);
+        Ok(Self { socket, address, framing, passed, bell, rings })
+    }
+
+    /// The bell that rings at this listener.
+    pub fn bell(&self) -> Bell {
+        Bell { address: self.address, rings: self.bell.clone() }
+    }
+}
+
+impl Bell {
+    /// Rings, and waits for whoever accepts there to hear it; `false` if nobody does any more.
+    pub async fn ring(&self) -> bool {
+        let (heard, hear) = oneshot::channel();
+        self.rings.send(heard).await.is_ok() && hear.await.is_ok()
     }
 }
 
@@ -99,12 +134,22 @@ impl Door {
         Self { shared, places, turned_away: Throttle::new(), failed: Throttle::new() }
     }
 
+    /// Connections being served.
+    pub fn connections(&self) -> usize {
+        self.shared.limits.max_connections - self.places.available_permits()
+    }
+
     /// Accepts until the daemon stops.
-    pub async fn accept(&self, listener: Listener) {
+    pub async fn accept(&self, mut listener: Listener) {
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return,
+                Some(heard) = listener.rings.recv() => {
+                    // Whoever rang may have given up waiting.
+                    let _gone = heard.send(());
+                    continue;
+                }
                 accepted = listener.socket.accept() => accepted,
             };
             match accepted {

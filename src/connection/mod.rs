@@ -7,6 +7,7 @@ pub mod accept;
 pub mod frame;
 mod in_flight;
 mod members;
+pub mod passed;
 pub mod request;
 pub mod route;
 

@@ -37,3 +37,4 @@ mod night_stores;
 mod room_out;
 mod shared;
 mod tidy;
+mod systemd;

@@ -1,0 +1,170 @@
+//! What the service manager is told while the daemon lives.
+//!
+//! `READY` is said once the listeners are open and the store has answered. A daemon whose Redis is
+//! away is served by nobody's killing it: it answers its peers (with errors), and connects when
+//! Redis is there. So it asks for more time to start, again and again, as long as it is healthy
+//! itself, and says in `STATUS` what it waits for. Once ready it stays so: a store that goes away
+//! later is a matter of `STATUS`.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::sleep;
+
+use super::notify::Notifier;
+use super::vitals::{Ailment, StoreState, Vitals};
+use crate::store::Night;
+
+/// How often figures and health are looked at, unless the watchdog wants it more often.
+const BEAT_MAX: Duration = Duration::from_secs(3);
+/// The same until the daemon is ready: whoever started it waits for that.
+const STARTING_BEAT_MAX: Duration = Duration::from_millis(250);
+/// How long each sign of life may take, unless the watchdog wants it sooner.
+const PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// How much longer a start may take, from each sign of life on.
+const START_EXTENSION: Duration = Duration::from_secs(30);
+/// What a stop may take beyond its grace period, which is when the store closes.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+/// Tells the service manager how the daemon is.
+#[derive(Debug)]
+pub struct Reporter {
+    notifier: Notifier,
+    vitals: Vitals,
+    phase: Phase,
+    /// The `STATUS` that was said last.
+    status: String,
+    healthy: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The store has not answered yet.
+    Starting,
+    Serving,
+    Stopping,
+}
+
+impl Reporter {
+    /// Of a daemon that has opened its listeners.
+    pub fn new(notifier: Notifier, vitals: Vitals) -> Self {
+        Self { notifier, vitals, phase: Phase::Starting, status: String::new(), healthy: true }
+    }
+
+    /// Reports until it is dropped, which may be at any time. It wants to be polled by a thread
+    /// that is no worker of the runtime, so that it can tell when all of them are stuck.
+    pub async fn report(&mut self) -> Infallible {
+        if !self.notifier.has_manager() {
+            return pending().await;
+        }
+        loop {
+            self.beat().await;
+            sleep(self.pause()).await;
+        }
+    }
+
+    /// Says that the daemon stops, and how long that may take.
+    pub fn stopping(&mut self, grace: Duration) {
+        self.phase = Phase::Stopping;
+        let most = grace.saturating_add(STOP_MARGIN);
+        self.notifier.send(&[NotifyState::Stopping, extension(most)]);
+        self.say_status("stopping".to_owned());
+    }
+
+    async fn beat(&mut self) {
+        let patience = self.within_watchdog(PATIENCE_MAX);
+        let checked = match self.phase {
+            Phase::Starting | Phase::Serving => self.vitals.check_runtime(patience).await,
+            Phase::Stopping => self.vitals.check_stopping(patience).await,
+        };
+        self.note_health(&checked);
+        if let Err(ailment) = checked {
+            // No sign of life: if it stays like this, the manager ends the daemon.
+            return self.say_status(format!("not healthy: {ailment}"));
+        }
+        self.notifier.send(&[match self.phase {
+            Phase::Starting => extension(START_EXTENSION),
+            Phase::Serving | Phase::Stopping => NotifyState::Watchdog,
+        }]);
+        let connections = self.vitals.connections();
+        match self.phase {
+            Phase::Starting => {
+                let store = self.vitals.ask_store(patience).await;
+                if matches!(store, StoreState::Answers(_)) {
+                    self.phase = Phase::Serving;
+                    self.status = serving(connections, &store);
+                    let status = NotifyState::Status(&self.status);
+                    self.notifier.send(&[NotifyState::Ready, status]);
+                } else {
+                    self.say_status(format!("waiting for the store; {}", said(&store)));
+                }
+            }
+            Phase::Serving => {
+                let store = self.vitals.ask_store(patience).await;
+                self.say_status(serving(connections, &store));
+            }
+            Phase::Stopping => self.say_status(format!("stopping, {connections} connections left")),
+        }
+    }
+
+    fn note_health(&mut self, checked: &Result<(), Ailment>) {
+        match checked {
+            Err(ailment) if self.healthy => tracing::error!("not healthy: {ailment}"),
+            Ok(()) if !self.healthy => tracing::info!("healthy again"),
+            Ok(()) | Err(_) => {}
+        }
+        self.healthy = checked.is_ok();
+    }
+
+    fn say_status(&mut self, status: String) {
+        // A line feed would end the word; what comes of a peer's error text may hold one.
+        let status = status.replace(char::is_control, " ");
+        if status != self.status {
+            self.notifier.send(&[NotifyState::Status(&status)]);
+            self.status = status;
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        self.within_watchdog(match self.phase {
+            Phase::Starting => STARTING_BEAT_MAX,
+            Phase::Serving | Phase::Stopping => BEAT_MAX,
+        })
+    }
+
+    /// Two waits and a pause, each this long, leave a quarter of the watchdog's time.
+    fn within_watchdog(&self, most: Duration) -> Duration {
+        self.notifier.watchdog.map_or(most, |watchdog| most.min(watchdog / 4))
+    }
+}
+
+fn extension(by: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))
+}
+
+fn serving(connections: usize, store: &StoreState) -> String {
+    format!("serving {connections} connections; {}", said(store))
+}
+
+fn said(store: &StoreState) -> String {
+    match store {
+        StoreState::Answers(night) => format!("the store answers; {}", stands(night)),
+        StoreState::Fails(error) => error.clone(),
+        StoreState::Silent(patience) => format!("the store did not answer within {patience:?}"),
+    }
+}
+
+fn stands(night: &Night) -> String {
+    let day = night.day.0;
+    let listing = if night.listed_at.is_some() { ", being listed" } else { "" };
+    match night.undelivered.as_slice() {
+        [] => format!("day {day}{listing}, all closed days delivered"),
+        [first, ..] => format!(
+            "day {day}{listing}, closed days undelivered: {} from day {} on",
+            night.undelivered.len(),
+            first.day.0
+        ),
+    }
+}

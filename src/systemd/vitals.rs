@@ -1,0 +1,128 @@
+//! The daemon's health, found out by using what a request uses.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Handle, RuntimeMetrics};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::accept::{Bell, Door};
+use crate::domain::Context;
+use crate::store::{Night, StateStore};
+
+/// What keeps the daemon from serving, although it runs: only a restart mends it.
+#[derive(Debug, thiserror::Error)]
+pub enum Ailment {
+    /// A worker has not come back from the poll of one task since the last look.
+    #[error("worker {0} of the runtime is stuck")]
+    Worker(usize),
+    /// No worker takes new tasks.
+    #[error("a new task was not run within {0:?}")]
+    Queue(Duration),
+    /// Nobody accepts there any more.
+    #[error("no connections are accepted on {0}")]
+    Listener(SocketAddr),
+}
+
+/// What the store said when it was asked where the night stands. Whatever it is, a restart of the
+/// daemon would not mend it.
+#[derive(Debug)]
+pub enum StoreState {
+    /// It answers.
+    Answers(Night),
+    /// It answers with an error, which is here.
+    Fails(String),
+    /// It does not answer within this time.
+    Silent(Duration),
+}
+
+/// The parts of a daemon that are asked for signs of life.
+#[derive(Debug)]
+pub struct Vitals {
+    context: Arc<Context>,
+    door: Arc<Door>,
+    bells: Vec<Bell>,
+    tasks: TaskTracker,
+    workers: Vec<Turns>,
+}
+
+/// How far a worker has come. Parked and busy workers differ in `parks`, which is odd while it is
+/// parked; of a busy one, `busy` grows every few dozen tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turns {
+    parks: u64,
+    busy: Duration,
+}
+
+impl Vitals {
+    /// Of a daemon that listens where the bells ring.
+    pub fn new(
+        context: Arc<Context>,
+        door: Arc<Door>,
+        bells: Vec<Bell>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { context, door, bells, tasks, workers: Vec::new() }
+    }
+
+    /// Connections being served.
+    pub fn connections(&self) -> usize {
+        self.door.connections()
+    }
+
+    /// Whether every worker of the runtime has moved since the last time, a new task runs, and all
+    /// listeners are attended.
+    pub async fn check_runtime(&mut self, patience: Duration) -> Result<(), Ailment> {
+        self.check_workers()?;
+        self.check_queue(patience).await?;
+        for bell in &self.bells {
+            if !matches!(timeout(patience, bell.ring()).await, Ok(true)) {
+                return Err(Ailment::Listener(bell.address));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of a daemon that stops, whose listeners are closed.
+    pub async fn check_stopping(&mut self, patience: Duration) -> Result<(), Ailment> {
+        self.check_workers()?;
+        self.check_queue(patience).await
+    }
+
+    /// Where the night stands. It takes the store's lock on the caller's thread, as a request does:
+    /// a lock that is never released stops whoever checks, and with it the signs of life.
+    pub async fn ask_store(&self, patience: Duration) -> StoreState {
+        match timeout(patience, self.context.store.night()).await {
+            Ok(Ok(night)) => StoreState::Answers(night),
+            Ok(Err(error)) => StoreState::Fails(error.to_string()),
+            Err(_) => StoreState::Silent(patience),
+        }
+    }
+
+    fn check_workers(&mut self) -> Result<(), Ailment> {
+        let now = turns(&Handle::current().metrics());
+        let before = std::mem::replace(&mut self.workers, now);
+        let stuck = |(now, before): (&Turns, &Turns)| now.parks % 2 == 0 && now == before;
+        match self.workers.iter().zip(&before).position(stuck) {
+            Some(worker) => Err(Ailment::Worker(worker)),
+            None => Ok(()),
+        }
+    }
+
+    async fn check_queue(&self, patience: Duration) -> Result<(), Ailment> {
+        match timeout(patience, self.tasks.spawn(async {})).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Ailment::Queue(patience)),
+        }
+    }
+}
+
+fn turns(metrics: &RuntimeMetrics) -> Vec<Turns> {
+    let of = |worker| Turns {
+        parks: metrics.worker_park_unpark_count(worker),
+        busy: metrics.worker_total_busy_duration(worker),
+    };
+    (0..metrics.num_workers()).map(of).collect()
+}
