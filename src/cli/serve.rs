@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     let sources = Sources {
         file: args.config,
         environment: std::env::vars_os().collect(),
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         listen: args.listen,
         store: args.store,
     };

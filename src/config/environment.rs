@@ -7,7 +7,7 @@ use super::keys::Keys;
 use super::mistake::{Mistake, Place, Problem, nearest};
 use super::value::Value;
 
-const PREFIX: &str = "STATED_";
+pub(super) const PREFIX: &str = "STATED_";
 const LISTEN_PREFIX: &str = "STATED_LISTEN__";
 
 /// Lays the variables over the draft. A variable with `__` in its name that names no key is a

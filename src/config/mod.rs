@@ -2,6 +2,7 @@
 
 mod address;
 mod checks;
+mod credentials;
 mod doubts;
 mod draft;
 mod environment;
@@ -32,6 +33,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The process's environment: [`std::env::vars_os`]. What is not `STATED_…` is left alone.
     pub environment: Vec<(OsString, OsString)>,
+    /// The folder of `$CREDENTIALS_DIRECTORY`: a file in it is as a variable of its name.
+    pub credentials: Option<PathBuf>,
     /// `--listen`: the only address, with the first listener's framing.
     pub listen: Option<String>,
     /// `--store`: `store.url`.
@@ -46,6 +49,9 @@ pub fn load(sources: &Sources) -> Result<Config, Errors> {
         file::read(path, &keys, &mut draft);
     }
     environment::read(&sources.environment, &keys, &mut draft);
+    if let Some(folder) = &sources.credentials {
+        credentials::read(folder, &keys, &mut draft);
+    }
     if let (Some(address), Some(key)) = (&sources.listen, keys.find_of_listener("address")) {
         draft.keep_first_listener();
         draft.set_listener(0, key, &Value::guess(address), Place::Flag("--listen"));

@@ -74,7 +74,7 @@ impl Reporter {
     }
 
     async fn beat(&mut self) {
-        let patience = self.within_watchdog(PATIENCE_MAX);
+        let patience = self.within_watchdog(PATIENCE_MAX, 6);
         let checked = match self.phase {
             Phase::Starting | Phase::Serving => self.vitals.check_runtime(patience).await,
             Phase::Stopping => self.vitals.check_stopping(patience).await,
@@ -128,15 +128,17 @@ impl Reporter {
     }
 
     fn pause(&self) -> Duration {
-        self.within_watchdog(match self.phase {
+        let most = match self.phase {
             Phase::Starting => STARTING_BEAT_MAX,
             Phase::Serving | Phase::Stopping => BEAT_MAX,
-        })
+        };
+        self.within_watchdog(most, 4)
     }
 
-    /// Two waits and a pause, each this long, leave a quarter of the watchdog's time.
-    fn within_watchdog(&self, most: Duration) -> Duration {
-        self.notifier.watchdog.map_or(most, |watchdog| most.min(watchdog / 4))
+    /// So much, or a part of the watchdog's time. From one sign of life to the next there are a
+    /// pause of a quarter and, at the worst, four waits of a sixth each.
+    fn within_watchdog(&self, most: Duration, part: u32) -> Duration {
+        self.notifier.watchdog.map_or(most, |watchdog| most.min(watchdog / part))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeMetrics};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::connection::accept::{Bell, Door};
@@ -75,7 +75,7 @@ impl Vitals {
     /// Whether every worker of the runtime has moved since the last time, a new task runs, and all
     /// listeners are attended.
     pub async fn check_runtime(&mut self, patience: Duration) -> Result<(), Ailment> {
-        self.check_workers()?;
+        self.check_workers(patience).await?;
         self.check_queue(patience).await?;
         for bell in &self.bells {
             if !matches!(timeout(patience, bell.ring()).await, Ok(true)) {
@@ -87,7 +87,7 @@ impl Vitals {
 
     /// The same of a daemon that stops, whose listeners are closed.
     pub async fn check_stopping(&mut self, patience: Duration) -> Result<(), Ailment> {
-        self.check_workers()?;
+        self.check_workers(patience).await?;
         self.check_queue(patience).await
     }
 
@@ -101,14 +101,21 @@ impl Vitals {
         }
     }
 
-    fn check_workers(&mut self) -> Result<(), Ailment> {
+    async fn check_workers(&mut self, patience: Duration) -> Result<(), Ailment> {
+        if self.stuck_worker().is_none() {
+            return Ok(());
+        }
+        // A machine that stood still as a whole looks the same, for a moment.
+        sleep(patience).await;
+        self.stuck_worker().map_or(Ok(()), |worker| Err(Ailment::Worker(worker)))
+    }
+
+    /// A worker that has not moved since the last look.
+    fn stuck_worker(&mut self) -> Option<usize> {
         let now = turns(&Handle::current().metrics());
         let before = std::mem::replace(&mut self.workers, now);
         let stuck = |(now, before): (&Turns, &Turns)| now.parks % 2 == 0 && now == before;
-        match self.workers.iter().zip(&before).position(stuck) {
-            Some(worker) => Err(Ailment::Worker(worker)),
-            None => Ok(()),
-        }
+        self.workers.iter().zip(&before).position(stuck)
     }
 
     async fn check_queue(&self, patience: Duration) -> Result<(), Ailment> {
@@ -125,4 +132,68 @@ fn turns(metrics: &RuntimeMetrics) -> Vec<Turns> {
         busy: metrics.worker_total_busy_duration(worker),
     };
     (0..metrics.num_workers()).map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::config::{Config, StoreUrl};
+    use crate::connection::passed::Passed;
+    use crate::daemon::Daemon;
+
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    async fn start() -> Daemon {
+        let mut config = Config::default();
+        config.store.url = StoreUrl::Memory;
+        config.listen[0].address = "127.0.0.1:0".to_owned();
+        Daemon::start(config, Passed::default()).await.unwrap()
+    }
+
+    /// Looks until the answer is what is expected; the test's own limit is that it never is.
+    async fn until(vitals: &mut Vitals, expected: impl Fn(&Result<(), Ailment>) -> bool) {
+        loop {
+            let found = vitals.check_runtime(PATIENCE).await;
+            if expected(&found) {
+                return;
+            }
+            sleep(PATIENCE).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_stuck_worker_is_noticed_although_the_other_works() {
+        let daemon = start().await;
+        let mut vitals = daemon.vitals();
+        until(&mut vitals, Result::is_ok).await;
+        let (release, released) = mpsc::channel::<()>();
+        let stuck = TaskTracker::new().spawn(async move { released.recv().is_ok() });
+        until(&mut vitals, |found| matches!(found, Err(Ailment::Worker(_)))).await;
+        release.send(()).unwrap();
+        assert!(stuck.await.unwrap());
+        until(&mut vitals, Result::is_ok).await;
+        daemon.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn listeners_that_nobody_attends_are_noticed() {
+        let daemon = start().await;
+        let mut vitals = daemon.vitals();
+        until(&mut vitals, Result::is_ok).await;
+        daemon.stop().await;
+        until(&mut vitals, |found| matches!(found, Err(Ailment::Listener(_)))).await;
+        vitals.check_stopping(PATIENCE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_store_and_the_connections_are_seen() {
+        let daemon = start().await;
+        let vitals = daemon.vitals();
+        let said = vitals.ask_store(PATIENCE).await;
+        assert!(matches!(said, StoreState::Answers(_)), "{said:?}");
+        assert_eq!(vitals.connections(), 0);
+        daemon.stop().await;
+    }
 }
