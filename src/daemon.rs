@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,9 @@ use crate::upstream::Upstream;
 
 /// The last steps get this long each even if the grace period is over.
 const CLOSE_MIN: Duration = Duration::from_secs(2);
+
+/// How long those who were let in last have to say what they came for.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -144,10 +147,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Stops: no new requests, what was read is answered, what is owed to peers is sent, all
+    /// Stops: no new connections, then no new requests, what was read is answered, what is owed to peers is sent, all
     /// within `limits.shutdown_grace`.
     pub async fn stop(self) {
         let deadline = Instant::now() + self.config.limits.shutdown_grace;
+        // Whoever comes now waits in a passed socket for the next daemon. A connection that was
+        // accepted a moment ago can't be given back: its request is still on the way.
+        self.door.close();
+        sleep_until(deadline.min(Instant::now() + LAST_WORDS)).await;
         self.stop_serving.cancel();
         self.serving.close();
         if timeout_at(deadline, self.serving.wait()).await.is_err() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -75,7 +76,9 @@ async fn serve(config: Config, passed: Passed, notifier: Notifier) -> Result<(),
     let mut interrupt = signal(SignalKind::interrupt())?;
     announce(&config);
     let grace = config.limits.shutdown_grace;
-    let daemon = Daemon::start(config, passed).await?;
+    let daemon = Daemon::start(config, passed).await.inspect_err(|error| {
+        notifier.send(&[NotifyState::Status(&chain(error))]);
+    })?;
     tracing::info!("ready");
     let mut reporter = Reporter::new(notifier, daemon.vitals());
     let name = tokio::select! {

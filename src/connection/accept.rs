@@ -65,6 +65,8 @@ pub struct Bell {
 pub struct Door {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    /// Cancelled when nobody is let in any more.
+    closed: CancellationToken,
     turned_away: Throttle,
     failed: Throttle,
 }
@@ -131,7 +133,9 @@ impl Door {
         let places = Arc::new(Semaphore::new(limits.max_connections));
         let hasher = DefaultHashBuilder::default();
         let shared = Arc::new(Shared { context, limits, tasks, stop, hasher });
-        Self { shared, places, turned_away: Throttle::new(), failed: Throttle::new() }
+        let closed = CancellationToken::new();
+        let (turned_away, failed) = (Throttle::new(), Throttle::new());
+        Self { shared, places, closed, turned_away, failed }
     }
 
     /// Connections being served.
@@ -139,12 +143,17 @@ impl Door {
         self.shared.limits.max_connections - self.places.available_permits()
     }
 
-    /// Accepts until the daemon stops.
+    /// Lets nobody in any more. Whoever is in stays.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Accepts until the door is closed.
     pub async fn accept(&self, mut listener: Listener) {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => return,
+                () = self.closed.cancelled() => return,
                 Some(heard) = listener.rings.recv() => {
                     // Whoever rang may have given up waiting.
                     let _gone = heard.send(());

@@ -36,5 +36,5 @@ mod night_kills;
 mod night_stores;
 mod room_out;
 mod shared;
-mod tidy;
 mod systemd;
+mod tidy;
