@@ -30,14 +30,18 @@ impl Notifier {
     /// To the manager that started this process. Read before threads start: the variables are the
     /// process's own.
     pub fn from_environment() -> Self {
-        let manager = env::var_os(SOCKET).and_then(|name| match Manager::at(&name) {
+        Self::new(env::var_os(SOCKET).as_deref(), sd_notify::watchdog_enabled())
+    }
+
+    pub(super) fn new(socket: Option<&OsStr>, watchdog: Option<Duration>) -> Self {
+        let manager = socket.and_then(|name| match Manager::at(name) {
             Ok(manager) => Some(manager),
             Err(error) => {
                 tracing::warn!("the service manager hears nothing, {SOCKET} is of no use: {error}");
                 None
             }
         });
-        Self { manager, watchdog: sd_notify::watchdog_enabled() }
+        Self { manager, watchdog }
     }
 
     /// Whether anybody listens.
@@ -45,13 +49,15 @@ impl Notifier {
         self.manager.is_some()
     }
 
-    /// Says all of this in one message. What can't be delivered at once is dropped: a manager that
-    /// hangs must not make the daemon hang, and everything but `READY` is said again.
-    pub fn send(&self, states: &[NotifyState<'_>]) {
-        let Some(manager) = &self.manager else { return };
-        if let Err(error) = manager.send(states) {
+    /// Says all of this in one message; `false` if the manager can't take it now. It is never
+    /// waited for: a manager that hangs must not make the daemon hang.
+    pub fn send(&self, states: &[NotifyState<'_>]) -> bool {
+        let Some(manager) = &self.manager else { return false };
+        let sent = manager.send(states);
+        if let Err(error) = &sent {
             tracing::debug!("the service manager was not told: {error}");
         }
+        sent.is_ok()
     }
 }
 

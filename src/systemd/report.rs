@@ -92,13 +92,11 @@ impl Reporter {
         match self.phase {
             Phase::Starting => {
                 let store = self.vitals.ask_store(patience).await;
-                if matches!(store, StoreState::Answers(_)) {
-                    self.phase = Phase::Serving;
-                    self.status = serving(connections, &store);
-                    let status = NotifyState::Status(&self.status);
-                    self.notifier.send(&[NotifyState::Ready, status]);
-                } else {
-                    self.say_status(format!("waiting for the store; {}", said(&store)));
+                match store {
+                    StoreState::Answers(_) => self.say_ready(serving(connections, &store)),
+                    StoreState::Fails(_) | StoreState::Silent(_) => {
+                        self.say_status(format!("waiting for the store; {}", said(&store)));
+                    }
                 }
             }
             Phase::Serving => {
@@ -118,11 +116,18 @@ impl Reporter {
         self.healthy = checked.is_ok();
     }
 
+    fn say_ready(&mut self, status: String) {
+        // Said until it is heard: nothing else would tell the manager.
+        if self.notifier.send(&[NotifyState::Ready, NotifyState::Status(&status)]) {
+            self.phase = Phase::Serving;
+            self.status = status;
+        }
+    }
+
     fn say_status(&mut self, status: String) {
         // A line feed would end the word; what comes of a peer's error text may hold one.
         let status = status.replace(char::is_control, " ");
-        if status != self.status {
-            self.notifier.send(&[NotifyState::Status(&status)]);
+        if status != self.status && self.notifier.send(&[NotifyState::Status(&status)]) {
             self.status = status;
         }
     }
@@ -168,5 +173,92 @@ fn stands(night: &Night) -> String {
             night.undelivered.len(),
             first.day.0
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::path::{Path, PathBuf};
+    use std::sync::mpsc;
+
+    use tempfile::TempDir;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::config::{Config, StoreUrl};
+    use crate::connection::passed::Passed;
+    use crate::daemon::Daemon;
+
+    const WATCHDOG: Duration = Duration::from_millis(600);
+
+    /// A daemon in memory, what reports of it, and the manager's socket once it is bound.
+    async fn start(folder: &TempDir) -> (Daemon, Reporter, PathBuf) {
+        let socket = folder.path().join("notify");
+        let mut config = Config::default();
+        config.store.url = StoreUrl::Memory;
+        config.listen[0].address = "127.0.0.1:0".to_owned();
+        let daemon = Daemon::start(config, Passed::default()).await.unwrap();
+        let notifier = Notifier::new(Some(socket.as_os_str()), Some(WATCHDOG));
+        let reporter = Reporter::new(notifier, daemon.vitals());
+        (daemon, reporter, socket)
+    }
+
+    fn bind(socket: &Path) -> UnixDatagram {
+        let manager = UnixDatagram::bind(socket).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        manager
+    }
+
+    /// All that was said up to now.
+    fn heard(manager: &UnixDatagram) -> Vec<String> {
+        let (mut all, mut message) = (Vec::new(), [0; 1024]);
+        while let Ok(length) = manager.recv(&mut message) {
+            let text = std::str::from_utf8(&message[..length]).unwrap();
+            all.extend(text.lines().map(str::to_owned));
+        }
+        all
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stuck_runtime_gives_no_sign_of_life_until_it_moves_again() {
+        let folder = TempDir::new().unwrap();
+        let (daemon, mut reporter, socket) = start(&folder).await;
+        let manager = bind(&socket);
+        while !heard(&manager).contains(&"WATCHDOG=1".to_owned()) {
+            reporter.beat().await;
+        }
+        let (release, released) = mpsc::channel::<()>();
+        let stuck = TaskTracker::new().spawn(async move { released.recv().is_ok() });
+        while !reporter.status.starts_with("not healthy: worker") {
+            reporter.beat().await;
+        }
+        heard(&manager);
+        reporter.beat().await;
+        reporter.beat().await;
+        let said = heard(&manager);
+        assert!(!said.contains(&"WATCHDOG=1".to_owned()), "{said:?}");
+        release.send(()).unwrap();
+        assert!(stuck.await.unwrap());
+        while !heard(&manager).contains(&"WATCHDOG=1".to_owned()) {
+            reporter.beat().await;
+        }
+        daemon.stop().await;
+    }
+
+    #[tokio::test]
+    async fn ready_is_said_until_it_is_heard() {
+        let folder = TempDir::new().unwrap();
+        let (daemon, mut reporter, socket) = start(&folder).await;
+        reporter.beat().await;
+        assert_eq!(reporter.phase, Phase::Starting);
+        let manager = bind(&socket);
+        while reporter.phase == Phase::Starting {
+            reporter.beat().await;
+        }
+        let said = heard(&manager);
+        let ready = said.iter().position(|word| word == "READY=1").unwrap();
+        assert_eq!(said[ready - 1], "EXTEND_TIMEOUT_USEC=30000000");
+        daemon.stop().await;
     }
 }
