@@ -1,8 +1,8 @@
 //! What the service manager is told while the daemon lives.
 //!
-//! `READY` is said once the listeners are open and the store has answered. A daemon whose Redis is
-//! away is served by nobody's killing it: it answers its peers (with errors), and connects when
-//! Redis is there. So it asks for more time to start, again and again, as long as it is healthy
+//! `READY` is said once the listeners are open and the store has answered. Ending a daemon whose
+//! Redis is away would help nobody: it answers its peers (with errors), and connects when Redis is
+//! there. So it asks for more time to start, half a minute at a time and as long as it is healthy
 //! itself, and says in `STATUS` what it waits for. Once ready it stays so: a store that goes away
 //! later is a matter of `STATUS`.
 
@@ -103,7 +103,7 @@ impl Reporter {
                 let store = self.vitals.ask_store(patience).await;
                 self.say_status(serving(connections, &store));
             }
-            Phase::Stopping => self.say_status(format!("stopping, {connections} connections left")),
+            Phase::Stopping => self.say_status(format!("stopping; connections: {connections}")),
         }
     }
 
@@ -152,7 +152,7 @@ fn extension(by: Duration) -> NotifyState<'static> {
 }
 
 fn serving(connections: usize, store: &StoreState) -> String {
-    format!("serving {connections} connections; {}", said(store))
+    format!("serving; connections: {connections}; {}", said(store))
 }
 
 fn said(store: &StoreState) -> String {
