@@ -8,7 +8,7 @@ use std::time::Duration;
 use hashbrown::DefaultHashBuilder;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,8 @@ const BACKLOG: u32 = 1024;
 /// Pause after a failed accept: it fails when descriptors run out, and again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a new connection waits for a place when all are taken.
+const PLACE_WAIT: Duration = Duration::from_millis(50);
 /// How long a connection is silent before the kernel asks whether the peer's machine is there.
 /// Nothing of it reaches the peer's program.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
@@ -162,7 +164,7 @@ impl Door {
                 accepted = listener.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, listener.framing),
+                Ok((stream, peer)) => self.admit(stream, peer, listener.framing).await,
                 Err(error) => {
                     if let Some(Admitted { held_back }) = self.failed.admit() {
                         let address = listener.address;
@@ -174,9 +176,17 @@ impl Door {
         }
     }
 
+    /// A place; if all are taken, one that is given back in a moment. A peer that closes a connection
+    /// and opens another must not be turned away because the daemon hears of the two in the other
+    /// order. Nobody else is held up by the wait, as nobody else would find a place.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        tokio::time::timeout(PLACE_WAIT, place).await.ok()?.ok()
+    }
+
     /// Serves the peer in a task of its own, if there is a place.
-    fn admit(&self, stream: TcpStream, peer: SocketAddr, framing: Framing) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr, framing: Framing) {
+        let Some(place) = self.place().await else {
             if let Some(Admitted { held_back }) = self.turned_away.admit() {
                 let max_connections = self.shared.limits.max_connections;
                 tracing::warn!(%peer, max_connections, held_back, "turned away: no place is free");
