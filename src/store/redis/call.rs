@@ -63,6 +63,39 @@ pub(super) static HOLD_LOCK: LazyLock<Script> =
 pub(super) static DELETE_IF_EQUAL: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/delete_if_equal.lua")]));
 
+/// All of them.
+fn scripts() -> [&'static Script; 17] {
+    [
+        &OPEN_SESSION,
+        &HOLDS_SESSION,
+        &CLOSE_SESSION,
+        &RECORD_STUDY_TIME,
+        &LIST_STUDY_TIME,
+        &SEAL_STUDY_TIME,
+        &FORGET_SEALED_TIME,
+        &CLOSE_DAY,
+        &CLOSE_OVERDUE_DAY,
+        &BEGIN_LISTING,
+        &RAISE_DAY,
+        &END_SWEEP,
+        &FORM_BATCH,
+        &ACKNOWLEDGE_BATCH,
+        &FORGET_BATCH,
+        &HOLD_LOCK,
+        &DELETE_IF_EQUAL,
+    ]
+}
+
+/// Makes all scripts known. Redis may forget them again; but where it does not know one of several
+/// calls sent at once, the later ones are made before it.
+pub(super) fn load_scripts() -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for script in scripts() {
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.source);
+    }
+    pipeline
+}
+
 /// A script or a command, its one key, and its further arguments.
 ///
 /// Every call may be sent twice: the second time it changes nothing that the first has not.

@@ -39,8 +39,12 @@ impl Records {
         let mut leftover = Vec::new();
         for (entry, result) in batch.users.iter().zip(results) {
             match result {
-                Ok(values) => leftover
-                    .extend(removed_session(&values)?.map(|session| (entry.user.clone(), session))),
+                Ok(sessions) => {
+                    for session in &sessions {
+                        let session = word_of(session, SessionId::parse)?;
+                        leftover.extend(session.map(|session| (entry.user.clone(), session)));
+                    }
+                }
                 Err(Error::Unreadable(_)) => {
                     self.forget_unread(&entry.user, batch.closed.day).await?
                 }
@@ -88,15 +92,5 @@ impl Records {
         let replies = self.servers.each(&calls).await.map_err(unreached)?;
         let mut owners = replies.into_iter().map(|reply| reply.ok().as_ref().and_then(text_of));
         Ok(sessions.iter().map(|session| session.as_ref().and_then(|_| owners.next()?)).collect())
-    }
-}
-
-/// The session whose index goes with its user's record, if that was removed.
-fn removed_session(values: &[Value]) -> Result<Option<SessionId>> {
-    let [word, session] = values else { return Ok(None) };
-    if text_of(word).as_deref() == Some("removed") {
-        word_of(session, SessionId::parse)
-    } else {
-        Ok(None)
     }
 }

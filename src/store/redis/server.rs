@@ -234,8 +234,15 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<(MultiplexedConnection, String), String> {
-        let connected = timeout(self.connect_timeout, self.address.connect(self.connect_timeout));
-        match connected.await {
+        let connected = async {
+            let (mut connection, address) = self.address.connect(self.connect_timeout).await?;
+            // Where loading is forbidden they are sent when they are needed.
+            let scripts = call::load_scripts();
+            let loaded = connection.send_packed_commands(&scripts, 0, scripts.len()).await;
+            loaded.map_err(|error| error.to_string())?;
+            Ok((connection, address))
+        };
+        match timeout(self.connect_timeout, connected).await {
             Ok(connected) => connected,
             Err(_) => Err(format!("no connection within {:?}", self.connect_timeout)),
         }
