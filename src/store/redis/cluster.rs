@@ -84,7 +84,9 @@ impl Cluster {
     pub(super) async fn in_order(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
         let mut replies = Vec::with_capacity(calls.len());
         for call in calls {
-            replies.push(self.route(call).await?);
+            let routed = self.route(call).await;
+            let is_first = replies.is_empty();
+            replies.push(routed.map_err(|fault| if is_first { fault } else { fault.midway() })?);
         }
         Ok(replies)
     }
@@ -97,6 +99,7 @@ impl Cluster {
         let shares = self.shares(calls).await?;
         let sent = shares.iter().map(|share| share.server.send_once(&share.calls));
         let sent = futures_util::future::join_all(sent).await;
+        let is_midway = sent.iter().any(|sent| !matches!(sent, Err(Fault::Away(_))));
         let mut replies: Vec<Option<Reply>> = calls.iter().map(|_| None).collect();
         for (share, answered) in shares.iter().zip(sent) {
             // What did not arrive is sent again, call by call, wherever it belongs now.
@@ -113,7 +116,10 @@ impl Cluster {
         for (call, reply) in calls.iter().zip(replies) {
             complete.push(match reply {
                 Some(reply) => reply,
-                None => self.route(call).await?,
+                None => {
+                    let routed = self.route(call).await;
+                    routed.map_err(|fault| if is_midway { fault.midway() } else { fault })?
+                }
             });
         }
         Ok(complete)
@@ -146,6 +152,13 @@ impl Cluster {
 
     /// Sends the call to whoever has its slot, and on to where it has moved.
     async fn route(&self, call: &Call) -> Result<Reply, Fault> {
+        let mut has_broken = false;
+        let followed = self.follow(call, &mut has_broken).await;
+        // What one attempt may have done is not undone by a later one that got nowhere.
+        followed.map_err(|fault| if has_broken { fault.midway() } else { fault })
+    }
+
+    async fn follow(&self, call: &Call, has_broken: &mut bool) -> Result<Reply, Fault> {
         let slot = slot_of(call.key().as_bytes());
         let mut server = self.master_of(slot).await?;
         let mut has_failed = false;
@@ -161,6 +174,7 @@ impl Cluster {
                     server = self.master_of(slot).await?;
                 }
                 Err(fault) => {
+                    *has_broken |= matches!(fault, Fault::Broken(_));
                     self.shared.refresh().await;
                     let now = self.master_of(slot).await?;
                     let is_hopeless = has_failed || matches!(fault, Fault::Away(_));

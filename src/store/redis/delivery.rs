@@ -130,7 +130,7 @@ impl Delivery {
 
     /// Seals every record up to the running day, so that other programs see it too, and finds days
     /// that are sealed somewhere and not known to be undelivered: a record that could not be read
-    /// when its day was delivered, or was written too late.
+    /// when its day was delivered, or whose last write crossed the close of its day and came late.
     /// Says whether it is done: not if the right to deliver was lost meanwhile.
     async fn sweep(&self) -> Result<bool> {
         let night = self.records.night().await?;

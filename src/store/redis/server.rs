@@ -37,6 +37,15 @@ pub(super) enum Fault {
     Broken(String),
 }
 
+impl Fault {
+    /// What it means if earlier calls of the same operation may have been made.
+    pub(super) fn midway(self) -> Self {
+        match self {
+            Self::Away(why) | Self::Broken(why) => Self::Broken(why),
+        }
+    }
+}
+
 /// One server, by whatever address it has now.
 #[derive(Clone)]
 pub(super) struct Server {
@@ -111,7 +120,8 @@ impl Server {
     /// sent once more.
     pub(super) async fn send(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
         match self.send_once(calls).await {
-            Err(Fault::Broken(_)) => self.send_once(calls).await,
+            // What the first attempt may have done is not undone by a second that got nowhere.
+            Err(broken @ Fault::Broken(_)) => self.send_once(calls).await.map_err(|_| broken),
             done => done,
         }
     }

@@ -48,7 +48,7 @@ impl Servers {
             Self::One(server) => server.send(&[&first, second].concat()).await,
             Self::Cluster(cluster) => {
                 let mut replies = cluster.each(&first).await?;
-                replies.extend(cluster.each(second).await?);
+                replies.extend(cluster.each(second).await.map_err(Fault::midway)?);
                 Ok(replies)
             }
         }

@@ -5,6 +5,12 @@
 //! first and the index then; closing takes the index away first and marks the record then. Where
 //! two operations cross, an index may be left over, which is no harm: it resolves to nobody, and
 //! whoever next looks it up removes it.
+//!
+//! Two limits of that. If a user's previous session is opened again on one daemon while another one
+//! is just removing its index, the index is missing until that daemon has looked at the record and
+//! put it back: a close in that moment finds nobody. And a service that writes records without
+//! knowing our mark can't take it away: a session that was closed here and that such a service
+//! opens again under the same id stays closed for us, until it is opened here or under another id.
 
 use redis::Value;
 
