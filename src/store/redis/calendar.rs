@@ -50,6 +50,7 @@ struct Shared {
     read_timeout: Duration,
     page: watch::Sender<Page>,
     wanted: Notify,
+    stop: CancellationToken,
 }
 
 /// What was read last.
@@ -82,7 +83,8 @@ impl Calendar {
         let today = Today { day: Day::FIRST, swept: Day::FIRST };
         let page = Page { today, day_since: Instant::now(), confirmed: None, failed: None };
         let page = watch::Sender::new(page);
-        let shared = Arc::new(Shared { servers, read_timeout, page, wanted: Notify::new() });
+        let wanted = Notify::new();
+        let shared = Arc::new(Shared { servers, read_timeout, page, wanted, stop: stop.clone() });
         let reader = shared.clone();
         tracker.spawn(async move { stop.run_until_cancelled_owned(reader.keep_reading()).await });
         Self { shared }
@@ -117,8 +119,10 @@ impl Calendar {
         let asked = Instant::now();
         let mut page = self.shared.page.subscribe();
         self.shared.wanted.notify_one();
-        let told = page.wait_for(|page| page.is_newer_than(asked)).await;
-        let Ok(page) = told.map(|page| page.clone()) else {
+        let told = page.wait_for(|page| page.is_newer_than(asked));
+        // Nobody reads the day any more after that.
+        let told = self.shared.stop.run_until_cancelled(told).await;
+        let Some(Ok(page)) = told.map(|told| told.map(|page| page.clone())) else {
             return Err(Error::Away("the daemon is stopping".to_owned()));
         };
         match page.failed {

@@ -59,6 +59,26 @@ async fn while_redis_is_away_requests_fail_and_the_first_one_after_it_is_back_wo
 }
 
 #[tokio::test]
+async fn what_redis_may_have_done_before_it_went_is_not_told_as_not_done() {
+    let mut server = RedisServer::start().await;
+    let daemon = Opened::open(&server.store());
+    daemon.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+    server.pause();
+    let (u1, later) = (user("u1"), time("02:00"));
+    let recorded = daemon.store.record_study_time(&u1, &later);
+    let stop = async {
+        // The call is on its way by then.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        server.stop();
+    };
+    let (recorded, ()) = tokio::join!(recorded, stop);
+    assert!(matches!(recorded, Err(Error::Failed(_))), "{recorded:?}");
+    daemon.close().await;
+}
+
+#[tokio::test]
 async fn redis_may_come_after_the_daemon() {
     let mut server = RedisServer::start().await;
     server.stop();
