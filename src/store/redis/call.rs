@@ -1,4 +1,4 @@
-//! What is asked of Redis: a script or a plain command on exactly one key.
+//! What is asked of Redis: a script or a plain command, on one key at the most.
 
 use std::sync::LazyLock;
 
@@ -96,13 +96,14 @@ pub(super) fn load_scripts() -> Pipeline {
     pipeline
 }
 
-/// A script or a command, its one key, and its further arguments.
+/// A script or a command, its one key if it has any, and its further arguments.
 ///
 /// Every call may be sent twice: the second time it changes nothing that the first has not.
 #[derive(Clone)]
 pub(super) struct Call {
     what: What,
-    key: String,
+    /// None for what is asked of a server, not of a key.
+    key: Option<String>,
     arguments: Vec<Vec<u8>>,
 }
 
@@ -117,11 +118,16 @@ pub(super) type Reply = Result<Value, ServerError>;
 
 impl Call {
     pub(super) fn script(script: &'static Script, key: impl Into<String>) -> Self {
-        Self { what: What::Script(script), key: key.into(), arguments: Vec::new() }
+        Self { what: What::Script(script), key: Some(key.into()), arguments: Vec::new() }
     }
 
     pub(super) fn command(name: &'static str, key: impl Into<String>) -> Self {
-        Self { what: What::Command(name), key: key.into(), arguments: Vec::new() }
+        Self { what: What::Command(name), key: Some(key.into()), arguments: Vec::new() }
+    }
+
+    /// A command about a server; the key in it, if any, does not say where it goes.
+    pub(super) fn of_server(name: &'static str) -> Self {
+        Self { what: What::Command(name), key: None, arguments: Vec::new() }
     }
 
     pub(super) fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
@@ -133,8 +139,9 @@ impl Call {
         self.arg(argument.to_string())
     }
 
+    /// What says where the call goes; empty if nothing does.
     pub(super) fn key(&self) -> &str {
-        &self.key
+        self.key.as_deref().unwrap_or_default()
     }
 
     fn to_cmd(&self, sent: ScriptAs) -> Cmd {
@@ -143,7 +150,7 @@ impl Call {
             (What::Script(script), ScriptAs::Hash) => script_cmd("EVALSHA", &script.hash),
             (What::Script(script), ScriptAs::Source) => script_cmd("EVAL", &script.source),
         };
-        cmd.arg(&self.key);
+        cmd.arg(self.key.as_deref());
         for argument in &self.arguments {
             cmd.arg(argument);
         }

@@ -136,7 +136,7 @@ impl Cluster {
     /// and only those at its ends know of one that is under way.
     pub(super) async fn layout(&self) -> Result<Layout, Fault> {
         let servers = self.masters().await?;
-        let ask = [Call::command("CLUSTER", "NODES")];
+        let ask = [Call::of_server("CLUSTER").arg("NODES")];
         let asked = servers.iter().map(|server| server.send(&ask));
         let asked = futures_util::future::try_join_all(asked).await?;
         let mut holdings = Vec::with_capacity(servers.len());
@@ -280,7 +280,7 @@ impl Shared {
             }
         }
         for (address, server) in candidates {
-            let ask = Call::command("CLUSTER", "SLOTS");
+            let ask = Call::of_server("CLUSTER").arg("SLOTS");
             let asked = timeout(MAP_TIMEOUT, server.send_once(std::slice::from_ref(&ask))).await;
             let Ok(Ok(replies)) = asked else { continue };
             if let Some(Ok(value)) = replies.first()

@@ -30,7 +30,7 @@ use redis::{ServerError, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::address::{Address, parse_url};
+use self::address::{Address, parse_url, text as text_of};
 use self::calendar::Calendar;
 use self::cluster::Cluster;
 use self::delivery::Delivery;
@@ -216,11 +216,6 @@ fn refusal(error: ServerError) -> Error {
             Error::Failed(format!("redis refused: {code} {details}"))
         }
     }
-}
-
-/// A reply's text, if it has one.
-fn text_of(value: &Value) -> Option<String> {
-    address::text(value)
 }
 
 /// The fields and values of a hash.

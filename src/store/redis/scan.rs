@@ -131,7 +131,8 @@ impl Page {
 
 /// One step of SCAN: the next cursor, and users, none of them twice.
 async fn scan(server: &Server, cursor: &str) -> Result<(String, Vec<UserId>)> {
-    let call = Call::command("SCAN", cursor)
+    let call = Call::of_server("SCAN")
+        .arg(cursor)
         .arg("MATCH")
         .arg(format!("{RECORD_PREFIX}*"))
         .arg("COUNT")
