@@ -17,7 +17,7 @@ use crate::error::Code;
 use crate::nightly::Nightly;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::memory::MemoryStore;
-use crate::store::redis::RedisStore;
+use crate::store::redis::{Deliverer, RedisStore};
 use crate::store::{StateStore, Store};
 use crate::systemd::vitals::Vitals;
 use crate::upstream::Upstream;
@@ -80,7 +80,7 @@ impl Daemon {
         passed.finish()?;
         let (stop_serving, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (serving, rest) = (TaskTracker::new(), TaskTracker::new());
-        let store = open_store(&config, &rest, &stop_rest)?;
+        let store = open_store(&config, name(&listeners), &rest, &stop_rest)?;
         let context = Arc::new(Context {
             store: Arc::new(store),
             upstream: Arc::new(Upstream::new(&config.gateways, &rest)),
@@ -188,8 +188,23 @@ fn at_least(deadline: Instant) -> Instant {
     deadline.max(Instant::now() + CLOSE_MIN)
 }
 
+/// A name that no other running daemon has. Whoever listens where this one does, after a crash,
+/// gets the same: it can only be its successor, as an address has one listener. A passed socket may
+/// be listened on by two for a while, so that proves nothing.
+fn name(listeners: &[Listener]) -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let network = std::fs::read_link("/proc/self/ns/net").ok();
+    match (listeners.first(), machine, network) {
+        (Some(first), Some(machine), Some(network)) if !first.passed => {
+            format!("{}/{}/{}", machine.trim(), network.display(), first.address)
+        }
+        _ => format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+    }
+}
+
 fn open_store(
     config: &Config,
+    name: String,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Store, StartError> {
@@ -206,7 +221,8 @@ fn open_store(
         StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
             let auth = &config.gateways.auth;
             let call_max = auth.connect_timeout + auth.reply_timeout;
-            Ok(Store::Redis(RedisStore::open(&config.store, call_max, tasks, stop)?))
+            let deliverer = Deliverer { name, call_max };
+            Ok(Store::Redis(RedisStore::open(&config.store, deliverer, tasks, stop)?))
         }
     }
 }

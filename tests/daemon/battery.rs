@@ -32,6 +32,7 @@ macro_rules! for_every_sentence {
             a_time_after_the_listing_belongs_to_the_next_day
             a_time_after_the_close_belongs_to_the_next_day
             a_frame_stays_the_same_until_it_is_acknowledged
+            a_frame_that_became_too_long_is_formed_anew
             only_the_outstanding_frame_is_acknowledged
             a_frame_holds_at_most_so_many_users_and_bytes
             an_entry_that_fits_no_frame_stays_and_stops_nobody
@@ -378,6 +379,28 @@ pub(crate) async fn a_frame_stays_the_same_until_it_is_acknowledged(store: &impl
     close_day(store, &[], 1).await;
     assert_eq!(expect_batch(store).await, batch);
     assert_eq!(expect_batch(store).await, batch);
+}
+
+pub(crate) async fn a_frame_that_became_too_long_is_formed_anew(store: &impl StateStore) {
+    for id in ["u1", "u2", "u3"] {
+        study(store, id, "01:00").await;
+    }
+    close_day(store, &[], 0).await;
+    let long = expect_batch(store).await;
+    assert_eq!(long.users.len(), 3);
+    let limits = BatchLimits { users_max: 2, entries_bytes_max: 1_000 };
+    let NextBatch::Send(first) = store.next_batch(limits).await.unwrap() else {
+        panic!("there is something to send")
+    };
+    assert_eq!(first.users.len(), 2);
+    assert_ne!(first.id, long.id);
+    acknowledge(store, &long, KeepOnline::Yes).await;
+    assert_eq!(store.next_batch(limits).await.unwrap(), NextBatch::Send(first.clone()));
+    acknowledge(store, &first, KeepOnline::Yes).await;
+    let mut delivered = told(&first);
+    delivered.extend(deliver_all(store, KeepOnline::Yes).await.into_iter().flatten());
+    delivered.sort();
+    assert_eq!(delivered, ["u1", "u2", "u3"].map(|id| entry(1, id, Some("01:00"))));
 }
 
 pub(crate) async fn only_the_outstanding_frame_is_acknowledged(store: &impl StateStore) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stated::config;
 use stated::store::StateStore;
 use stated::store::memory::MemoryStore;
-use stated::store::redis::RedisStore;
+use stated::store::redis::{Deliverer, RedisStore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +26,9 @@ impl Opened {
     /// With how long a frame may be under way to auth.
     pub(crate) fn open_with(config: &config::Store, call_max: Duration) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let store = RedisStore::open(config, call_max, &tracker, &stop).unwrap();
+        let name = format!("{:016x}", fastrand::u64(..));
+        let deliverer = Deliverer { name, call_max };
+        let store = RedisStore::open(config, deliverer, &tracker, &stop).unwrap();
         Self { store, tracker }
     }
 

@@ -9,13 +9,14 @@ use super::frame::StoredBatch;
 use super::records::Records;
 use super::scan::{Progress, Walk};
 use super::stored::{LOCK_KEY, NIGHT_KEY};
-use super::{new_operation, refusal, text_of, unreached};
+use super::{Deliverer, refusal, text_of, unreached};
 use crate::domain::{Day, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
 use crate::store::{KeepOnline, Result};
 
-/// How long the right to deliver lasts without being renewed, at the least.
-const LEASE_MIN: Duration = Duration::from_secs(30);
+/// The right to deliver lasts so much longer than a frame may be under way, without being renewed.
+/// It is renewed right before each frame is sent, so that no other daemon sends one meanwhile.
+const LEASE_MARGIN: Duration = Duration::from_secs(3);
 
 /// Delivers closed days.
 pub(super) struct Delivery {
@@ -51,10 +52,9 @@ struct Round {
 }
 
 impl Delivery {
-    /// `call_max` is how long a frame may be under way to auth.
-    pub(super) fn new(records: Records, call_max: Duration) -> Self {
-        let lease = call_max.saturating_mul(2).max(LEASE_MIN);
-        Self { records, token: new_operation(), lease, round: Mutex::new(None) }
+    pub(super) fn new(records: Records, deliverer: Deliverer) -> Self {
+        let lease = deliverer.call_max.saturating_add(LEASE_MARGIN);
+        Self { records, token: deliverer.name, lease, round: Mutex::new(None) }
     }
 
     pub(super) async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
@@ -72,7 +72,12 @@ impl Delivery {
         }
         if let Some(StoredBatch { batch, acknowledged }) = self.records.outstanding_batch().await? {
             match acknowledged {
-                None => return Ok(NextBatch::Send(batch)),
+                None if batch.fits(limits) => return self.send(batch).await,
+                // It can't be sent any more, and nothing of it was acknowledged.
+                None => {
+                    self.keep_round(None);
+                    self.records.forget_batch(&batch.id).await?;
+                }
                 Some(keep) => self.records.finish_batch(&batch, keep).await?,
             }
         }
@@ -84,6 +89,14 @@ impl Delivery {
             return Ok(next);
         }
         self.rest(next).await
+    }
+
+    /// The outstanding frame, with the right to send it for as long as that may take.
+    async fn send(&self, batch: Batch) -> Result<NextBatch> {
+        match self.claim().await? {
+            Right::Kept | Right::Taken => Ok(NextBatch::Send(batch)),
+            Right::Elsewhere => Ok(NextBatch::Elsewhere),
+        }
     }
 
     pub(super) async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {

@@ -42,6 +42,16 @@ use super::{Error, KeepOnline, Result, StateStore};
 use crate::config::{self, StoreUrl};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
+/// Who delivers closed days, among all daemons on one Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deliverer {
+    /// No two daemons have the same at a time. One that is started in the place of another may have
+    /// its name, and then goes on at once where that was killed.
+    pub name: String,
+    /// How long a frame may be under way to auth.
+    pub call_max: Duration,
+}
+
 /// The store of `redis:`, `redis+sentinel:` and `redis+cluster:`.
 pub struct RedisStore {
     records: Records,
@@ -56,7 +66,7 @@ impl RedisStore {
     /// a frame of study times may be under way to auth: no other daemon takes over before.
     pub fn open(
         config: &config::Store,
-        call_max: Duration,
+        deliverer: Deliverer,
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self> {
@@ -65,7 +75,7 @@ impl RedisStore {
         let command_timeout = config.redis.command_timeout;
         let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
         let records = Records { servers, calendar, style: config.redis.field_style };
-        let delivery = Delivery::new(records.clone(), call_max);
+        let delivery = Delivery::new(records.clone(), deliverer);
         Ok(Self { records, delivery, command_timeout, stop })
     }
 

@@ -157,13 +157,13 @@ async fn a_daemon_that_lost_the_right_to_deliver_forgets_where_it_was() {
 #[tokio::test]
 async fn the_right_to_deliver_outlasts_a_frame_that_is_under_way() {
     let server = RedisServer::start().await;
-    for (call_max, lease) in [(7, 30), (60, 120)] {
+    for call_max in [7, 60] {
         let daemon = Opened::open_with(&server.store(), Duration::from_secs(call_max));
         daemon.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
         daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
         assert!(matches!(daemon.store.next_batch(LIMITS).await.unwrap(), NextBatch::Send(_)));
         let left: u64 = server.ask(&["PTTL", "stated:night:lock"]).await;
-        assert!((lease - 9..=lease).contains(&left.div_ceil(1000)), "{left}");
+        assert!(left > call_max * 1000, "{left}");
         daemon.close().await;
     }
 }
