@@ -39,9 +39,10 @@ pub async fn handle(request: Request, context: &Context) -> Result<Reply, Error>
     match last {
         Last::No => context.store.list_study_times(&users, now, last_timeout).await?,
         Last::Yes => {
-            let day = context.store.close_day(&users, now, last_timeout).await?;
-            tracing::info!(day = day.0, "day closed, its study times go to auth");
+            let closed = context.store.close_day(&users, now, last_timeout).await;
+            // An error may be about one user of the list and the day closed all the same.
             context.day_closed.notify_one();
+            tracing::info!(day = closed?.0, "day closed, its study times go to auth");
         }
     }
     Ok(Reply::Listing { last, users })
