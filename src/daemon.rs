@@ -9,6 +9,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::health::Health;
+use crate::admin::server::Server;
+use crate::admin::{self, Desk};
 use crate::config::{Config, StoreUrl};
 use crate::connection::accept::{Bell, BindError, Door, Listener};
 use crate::connection::passed::{Passed, PassedError};
@@ -18,7 +21,7 @@ use crate::nightly::Nightly;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Deliverer, RedisStore};
-use crate::store::{StateStore, Store};
+use crate::store::{Observed, StateStore, Store};
 use crate::systemd::vitals::Vitals;
 use crate::upstream::Upstream;
 
@@ -37,6 +40,9 @@ pub enum StartError {
     /// A socket was passed that is not to be listened on.
     #[error("the listeners and the passed sockets don't agree")]
     Passed(#[from] PassedError),
+    /// The address that was chosen for the admin server can't be had.
+    #[error("the admin server can't be started")]
+    Admin(#[source] BindError),
     /// The embedded store's folder can't be opened.
     #[error("the store can't be opened")]
     Embedded(#[from] embedded::OpenError),
@@ -78,17 +84,19 @@ impl Daemon {
             listeners.push(Listener::open(listen, &mut passed).await.map_err(StartError::Bind)?);
         }
         passed.finish()?;
+        let admin = Server::bind(&config.admin.address).await.map_err(StartError::Admin)?;
         let (stop_serving, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (serving, rest) = (TaskTracker::new(), TaskTracker::new());
         let store = open_store(&config, name(&listeners), &rest, &stop_rest)?;
         let context = Arc::new(Context {
-            store: Arc::new(store),
+            store: Arc::new(Observed::new(store)),
             upstream: Arc::new(Upstream::new(&config.gateways, &rest)),
             settings: Settings {
                 study_time_reply: config.signaling.study_time_reply,
                 last_timeout: config.rollover.last_timeout,
             },
             day_closed: Notify::new(),
+            metrics: Arc::default(),
         });
         let door = Arc::new(Door::new(
             Arc::clone(&context),
@@ -111,6 +119,9 @@ impl Daemon {
         };
         daemon.start_night()?;
         daemon.open_doors(listeners);
+        if let Some(server) = admin {
+            daemon.start_admin(server);
+        }
         Ok(daemon)
     }
 
@@ -131,6 +142,20 @@ impl Daemon {
             let door = Arc::clone(&self.door);
             self.serving.spawn(async move { door.accept(listener).await });
         }
+    }
+
+    /// It answers until all else is done, so that a stop can be watched.
+    fn start_admin(&self, server: Server) {
+        tracing::info!(address = %server.address, "health and metrics are served");
+        let (context, health) = (Arc::clone(&self.context), Arc::new(Health::default()));
+        let router = admin::routes(Arc::new(Desk {
+            context: Arc::clone(&context),
+            health: Arc::clone(&health),
+        }));
+        let (vitals, stop) = (self.vitals(), self.stop_rest.clone());
+        self.rest.spawn(async move { health.look(context, vitals, stop).await });
+        let (tasks, stop) = (self.rest.clone(), self.stop_rest.clone());
+        self.rest.spawn(async move { server.serve(router, tasks, stop).await });
     }
 
     fn start_night(&self) -> Result<(), StartError> {

@@ -3,12 +3,14 @@
 //! It answers one question all day: who is where, right now, and for how long? The folders stand
 //! in the order of a message's way: [`connection`] → [`domain`] → [`store`] → [`upstream`].
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod daemon;
 pub mod domain;
 pub mod error;
+pub mod metrics;
 pub mod nightly;
 pub mod store;
 pub mod systemd;

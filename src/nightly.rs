@@ -4,6 +4,7 @@
 //! a daemon which dies anywhere in them is carried on by the next one, here or elsewhere.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -85,6 +86,7 @@ impl Nightly {
                 Ok(NextBatch::Send(batch)) => match self.deliver_batch(&batch).await {
                     Ok(()) => pause = self.new_pause(),
                     Err(error) => {
+                        self.context.metrics.nights.batches_retried.fetch_add(1, Relaxed);
                         tracing::warn!(
                             batch = batch.id,
                             day = batch.closed.day.0,
@@ -145,6 +147,9 @@ impl Nightly {
             }
             self.pause(pause.next()).await;
         }
+        let nights = &self.context.metrics.nights;
+        nights.batches_delivered.fetch_add(1, Relaxed);
+        nights.users_delivered.fetch_add(batch.users.len() as u64, Relaxed);
         tracing::debug!(
             batch = batch.id,
             day = batch.closed.day.0,

@@ -8,7 +8,7 @@ use super::keys::{Key, Keys};
 use super::mistake::{Errors, Mistake, Place, Problem};
 use super::value::Value;
 use super::{
-    Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
+    Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
     Signaling, Store, StoreUrl, StudyTimeReply,
 };
 use crate::connection::frame::Framing;
@@ -176,5 +176,6 @@ fn blank() -> Config {
             time_zone: String::new(),
         },
         log: Log { level: String::new(), format: LogFormat::Auto },
+        admin: Admin { address: String::new() },
     }
 }

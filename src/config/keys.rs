@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::form::{Form, count, duration, flag, size, text, word};
 use super::{
-    Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
+    Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
     Signaling, Store, StudyTimeReply, address, checks, store_url,
 };
 use crate::connection::frame::Framing;
@@ -65,6 +65,7 @@ fn of_config() -> Vec<Key<Config>> {
         section("signaling", |config| &mut config.signaling, signaling()),
         section("rollover", |config| &mut config.rollover, rollover()),
         section("log", |config| &mut config.log, log()),
+        section("admin", |config| &mut config.admin, admin()),
     ]
     .into_iter()
     .flatten()
@@ -328,6 +329,20 @@ fn log() -> Vec<Key<Log>> {
             "How lines are written; `auto` is text on a terminal and JSON elsewhere.",
         ),
     ]
+}
+
+fn admin() -> Vec<Key<Admin>> {
+    vec![key(
+        "address",
+        super::ADMIN_ADDRESS,
+        text("HOST:PORT, or \"\" for none", admin_address, |admin: &mut Admin| &mut admin.address),
+        "Where health and metrics are served over HTTP, to whoever can connect; if the default is \
+         taken, they are not, and a warning is logged.",
+    )]
+}
+
+fn admin_address(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { address::parse(text, 0) }
 }
 
 fn framings() -> Vec<(&'static str, Framing)> {

@@ -84,7 +84,13 @@ pub struct Config {
     pub rollover: Rollover,
     /// `[log]`
     pub log: Log,
+    /// `[admin]`
+    pub admin: Admin,
 }
+
+/// The admin server's address unless another is configured. Nobody asked for it, so a second daemon
+/// on the same host starts without the server.
+pub const ADMIN_ADDRESS: &str = "127.0.0.1:8091";
 
 impl Config {
     /// What is allowed and yet probably not meant, a sentence each: worth a warning at the start.
@@ -291,6 +297,13 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// `[admin]`: what operators ask the daemon over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Host and port; empty for none.
+    pub address: String,
 }
 
 #[cfg(test)]

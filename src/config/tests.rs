@@ -81,6 +81,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             time_zone: "Asia/Seoul".to_owned(),
         },
         log: Log { level: "info".to_owned(), format: LogFormat::Auto },
+        admin: Admin { address: "127.0.0.1:8091".to_owned() },
     };
     assert_eq!(Config::default(), expected);
     assert_eq!(load(&Sources::default()).unwrap(), expected);
@@ -137,7 +138,7 @@ framing = "lenght4"
         text,
         &[
             "stated.toml:1:1: colour: unknown key; at the top there are listen, limits, store, \
-             gateways, signaling, rollover, log",
+             gateways, signaling, rollover, log, admin",
             "stated.toml:3:1: limits.max_frame_byte: unknown key; did you mean max_frame_bytes? \
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
              max_unread_reply_bytes, request_timeout, shutdown_grace",
@@ -245,7 +246,8 @@ fn a_size_is_bytes_or_has_a_unit() {
 
 #[test]
 fn a_quoted_name_is_not_taken_apart() {
-    let top = "at the top there are listen, limits, store, gateways, signaling, rollover, log";
+    let top =
+        "at the top there are listen, limits, store, gateways, signaling, rollover, log, admin";
     check(
         "\"limits.max_in_flight\" = 5\n\"a\\nb\" = 1\n",
         &[
@@ -263,7 +265,7 @@ fn what_is_in_the_wrong_table_is_pointed_to_the_right_one() {
             "stated.toml:2:1: store.field_style: unknown key; did you mean \
              store.redis.field_style? [store] has url, redis",
             "stated.toml:3:2: gateway: unknown key; did you mean gateways? at the top there are \
-             listen, limits, store, gateways, signaling, rollover, log",
+             listen, limits, store, gateways, signaling, rollover, log, admin",
         ],
     );
     check(

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hashbrown::DefaultHashBuilder;
@@ -17,6 +18,7 @@ use super::passed::Passed;
 use super::{Connection, Shared};
 use crate::config::{Limits, Listen};
 use crate::domain::Context;
+use crate::metrics::connections::{CloseReason, Counted};
 use crate::throttle::{Admitted, Throttle};
 
 /// Connections that the kernel keeps while all workers are busy.
@@ -145,6 +147,11 @@ impl Door {
         self.shared.limits.max_connections - self.places.available_permits()
     }
 
+    /// Whether nobody is let in any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
     /// Lets nobody in any more. Whoever is in stays.
     pub fn close(&self) {
         self.closed.cancel();
@@ -186,7 +193,9 @@ impl Door {
 
     /// Serves the peer in a task of its own, if there is a place.
     async fn admit(&self, stream: TcpStream, peer: SocketAddr, framing: Framing) {
+        let metrics = &self.shared.context.metrics;
         let Some(place) = self.place().await else {
+            metrics.connections.turned_away.fetch_add(1, Relaxed);
             if let Some(Admitted { held_back }) = self.turned_away.admit() {
                 let max_connections = self.shared.limits.max_connections;
                 tracing::warn!(%peer, max_connections, held_back, "turned away: no place is free");
@@ -196,13 +205,20 @@ impl Door {
         if let Err(error) = set_options(&stream) {
             tracing::debug!(%peer, "the socket keeps its defaults: {error}");
         }
+        let counted = Counted::new(Arc::clone(metrics));
         let connection = Connection::new(stream, framing, Arc::clone(&self.shared));
         self.shared.tasks.spawn(async move {
             let _place = place;
             tracing::debug!(%peer, "connected");
             match connection.serve().await {
-                Ok(()) => tracing::debug!(%peer, "disconnected"),
-                Err(error) => tracing::debug!(%peer, "connection lost: {error}"),
+                Ok(reason) => {
+                    counted.close(reason);
+                    tracing::debug!(%peer, reason = reason.name(), "disconnected");
+                }
+                Err(error) => {
+                    counted.close(CloseReason::Lost);
+                    tracing::debug!(%peer, "connection lost: {error}");
+                }
             }
         });
     }

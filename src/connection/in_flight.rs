@@ -12,6 +12,7 @@ use super::Shared;
 use super::request::{self, Request};
 use super::route::{self, Answer, Error, Touches};
 use crate::domain::Call;
+use crate::metrics::requests::Kind;
 use crate::store::StateStore;
 use crate::upstream::{Turn, Turns};
 
@@ -33,7 +34,8 @@ type Work = ReusableBoxFuture<'static, Answer>;
 #[derive(Debug)]
 struct Entry {
     touches: Touches,
-    deadline: Instant,
+    kind: Kind,
+    taken_at: Instant,
     state: Progress,
 }
 
@@ -78,25 +80,31 @@ impl InFlight {
             Some(user) => self.turns.next(user),
             None => Turn::alone(),
         };
+        let (kind, taken_at) = (Kind::of(&request), Instant::now());
         let timeout = self.shared.limits.request_timeout;
-        let call = Call { deadline: Instant::now() + timeout - timeout / ANSWER_MARGIN, turn };
+        let call = Call { deadline: taken_at + timeout - timeout / ANSWER_MARGIN, turn };
         let touches = Touches::of(&request, &self.shared.hasher);
         let state = if self.must_wait(touches, self.entries.len()) {
             Progress::Held(request, call)
         } else {
             self.begin(request, call, task)
         };
-        self.push(touches, state);
+        self.push(Entry { touches, kind, taken_at, state });
     }
 
     /// Takes in what is answered already.
     pub(super) fn push_error(&mut self, error: Error) {
-        self.push(Touches::Nothing, Progress::Done(Err(error)));
+        self.push(Entry {
+            touches: Touches::Nothing,
+            kind: Kind::Invalid,
+            taken_at: Instant::now(),
+            state: Progress::Done(Err(error)),
+        });
     }
 
-    fn push(&mut self, touches: Touches, state: Progress) {
-        let deadline = Instant::now() + self.shared.limits.request_timeout;
-        self.entries.push_back(Entry { touches, deadline, state });
+    fn push(&mut self, entry: Entry) {
+        self.shared.context.metrics.requests.taken();
+        self.entries.push_back(entry);
     }
 
     /// Whether a request has to wait for one of the first `before` in flight. A store that works
@@ -184,23 +192,38 @@ impl InFlight {
 
     /// The oldest request is answered.
     pub(super) fn pop_answered(&mut self) {
-        self.entries.pop_front();
+        let Some(Entry { kind, taken_at, state, .. }) = self.entries.pop_front() else { return };
+        let requests = &self.shared.context.metrics.requests;
+        match state {
+            Progress::Done(answer) => {
+                requests.answered(kind, answer.err().map(|error| error.code()), taken_at.elapsed());
+            }
+            Progress::Held(..) | Progress::Working(_) => requests.dropped(1),
+        }
+    }
+
+    /// All are done, and nobody hears the answers.
+    pub(super) fn pop_unheard(&mut self) {
+        while self.next_answer().is_some() {
+            self.pop_answered();
+        }
     }
 
     /// When the first of the waiting requests must be answered.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.entries.iter().find(|entry| !entry.is_done()).map(|entry| entry.deadline)
+        let timeout = self.shared.limits.request_timeout;
+        self.entries.iter().find(|entry| !entry.is_done()).map(|entry| entry.taken_at + timeout)
     }
 
     /// Answers every request whose time is over, and says whether there was one. What was begun
     /// goes on without the peer: it may be half-way through.
     pub(super) fn give_up_late(&mut self) -> bool {
-        let now = Instant::now();
+        let (now, timeout) = (Instant::now(), self.shared.limits.request_timeout);
         let mut any = false;
         for at in 0..self.entries.len() {
             let late = self.late();
             let Some(entry) = self.entries.get_mut(at) else { break };
-            if entry.is_done() || entry.deadline > now {
+            if entry.is_done() || entry.taken_at + timeout > now {
                 continue;
             }
             any = true;
@@ -216,6 +239,12 @@ impl InFlight {
 
     fn late(&self) -> Progress {
         Progress::Done(Err(Error::Late(self.shared.limits.request_timeout)))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.shared.context.metrics.requests.dropped(self.entries.len());
     }
 }
 
@@ -236,7 +265,9 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_waits_takes_little_memory() {
         let context = Arc::new(Context {
-            store: Arc::new(crate::store::Store::Memory(Default::default())),
+            store: Arc::new(crate::store::Observed::new(crate::store::Store::Memory(
+                Default::default(),
+            ))),
             upstream: Arc::new(crate::upstream::Upstream::new(
                 &crate::config::Config::default().gateways,
                 &tokio_util::task::TaskTracker::new(),
@@ -246,6 +277,7 @@ mod tests {
                 last_timeout: Duration::from_secs(600),
             },
             day_closed: tokio::sync::Notify::new(),
+            metrics: Arc::default(),
         });
         let user = UserId::parse("u1").unwrap();
         let request = Request::Auth(auth::Request::StudyTimeFrom { user });

@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
 use crate::domain::Context;
+use crate::metrics::connections::{CloseReason, Connections};
 use frame::{Decoder, Framing};
 use in_flight::InFlight;
 use request::Request;
@@ -68,6 +70,8 @@ pub struct Connection<S> {
     output: BytesMut,
     in_flight: InFlight,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Why nothing more is read, once that is so.
+    close_reason: CloseReason,
 }
 
 #[derive(Debug)]
@@ -106,19 +110,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             output: BytesMut::new(),
             in_flight: InFlight::new(Arc::clone(&shared)),
             timer: None,
+            close_reason: CloseReason::Lost,
             shared,
         }
     }
 
     /// Serves the peer until it leaves, its stream breaks, or the daemon stops. Every frame that
     /// was read is answered before.
-    pub async fn serve(mut self) -> io::Result<()> {
+    pub async fn serve(mut self) -> io::Result<CloseReason> {
         if let Err(error) = self.exchange().await {
             // The peer is gone; what it asked for before is done all the same.
             poll_fn(|task| self.in_flight.poll_work(task)).await;
+            self.in_flight.pop_unheard();
             return Err(error);
         }
-        self.linger().await
+        let reason = self.close_reason;
+        self.linger().await.map(|()| reason)
     }
 
     async fn exchange(&mut self) -> io::Result<()> {
@@ -180,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(None) => self.poll_read(task),
             Err(broken) => {
                 self.in_flight.push_error(broken.into());
-                self.close_input();
+                self.close_input(CloseReason::Framing);
                 Ok(true)
             }
         }
@@ -188,13 +195,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn poll_read(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
         if self.input.state == InputState::Draining(0) {
-            self.close_input();
+            self.close_input(CloseReason::Stopping);
             return Ok(false);
         }
         self.input.buffer.reserve(READ_BYTES);
         match poll_read_buf(Pin::new(&mut self.stream), task, &mut self.input.buffer) {
-            Poll::Ready(Ok(0)) => self.close_input(),
+            Poll::Ready(Ok(0)) => self.close_input(CloseReason::Peer),
             Poll::Ready(Ok(read)) => {
+                self.figures().received_bytes.fetch_add(read as u64, Relaxed);
                 self.input.state = self.input.state.after_reading(read);
                 return Ok(true);
             }
@@ -203,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 // Nothing more has arrived, unless the runtime only wants others to have a turn.
                 let draining = matches!(self.input.state, InputState::Draining(_));
                 if draining && tokio::task::coop::has_budget_remaining() {
-                    self.close_input();
+                    self.close_input(CloseReason::Stopping);
                 }
             }
         }
@@ -211,7 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Nothing more is read; half a frame is dropped.
-    fn close_input(&mut self) {
+    fn close_input(&mut self, reason: CloseReason) {
+        self.close_reason = reason;
         self.input.state = InputState::Closed;
         self.input.buffer = BytesMut::new();
     }
@@ -235,7 +244,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while !self.output.is_empty() {
             match Pin::new(&mut self.stream).poll_write(task, &self.output) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => self.output.advance(written),
+                Poll::Ready(Ok(written)) => {
+                    self.output.advance(written);
+                    self.figures().sent_bytes.fetch_add(written as u64, Relaxed);
+                }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(progress),
             }
@@ -260,6 +272,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 task.waker().wake_by_ref();
             }
         }
+    }
+
+    fn figures(&self) -> &Connections {
+        &self.shared.context.metrics.connections
     }
 
     /// An idle connection costs little memory, whatever it needed before.

@@ -28,20 +28,23 @@ pub use words::{
 
 use crate::config::StudyTimeReply;
 use crate::error::Code;
-use crate::store::{self, Store};
+use crate::metrics::Metrics;
+use crate::store::{self, Observed};
 use crate::upstream::{CallError, Turn, Upstream};
 
 /// All that a handler may touch.
 #[derive(Debug)]
 pub struct Context {
     /// The state.
-    pub store: Arc<Store>,
+    pub store: Arc<Observed>,
     /// The services that are called.
     pub upstream: Arc<Upstream>,
     /// What the operator chose.
     pub settings: Settings,
     /// Told when a day was closed, so that its delivery starts at once.
     pub day_closed: Notify,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What the operator chose, as far as handlers go by it.

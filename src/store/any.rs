@@ -22,6 +22,17 @@ pub enum Store {
     Redis(RedisStore),
 }
 
+impl Store {
+    /// Users with a record, where that is known without asking anybody.
+    pub fn user_count(&self) -> Option<usize> {
+        match self {
+            Self::Memory(store) => Some(store.user_count()),
+            Self::Embedded(store) => Some(store.user_count()),
+            Self::Redis(_) => None,
+        }
+    }
+}
+
 impl StateStore for Store {
     fn in_call_order(&self) -> bool {
         match self {

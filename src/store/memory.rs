@@ -17,6 +17,11 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
+    /// Users with a record.
+    pub fn user_count(&self) -> usize {
+        self.state().user_count()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // After a panic inside an operation one user may be half-changed; everybody else is served.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

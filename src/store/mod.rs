@@ -7,6 +7,7 @@ mod any;
 pub mod embedded;
 pub mod memory;
 pub mod night;
+pub mod observed;
 pub mod redis;
 pub mod state;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use any::Store;
 pub use night::{Batch, BatchLimits, NextBatch, Night};
+pub use observed::Observed;
 
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 

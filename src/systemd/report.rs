@@ -198,6 +198,7 @@ mod tests {
         let mut config = Config::default();
         config.store.url = StoreUrl::Memory;
         config.listen[0].address = "127.0.0.1:0".to_owned();
+        config.admin.address = String::new();
         let daemon = Daemon::start(config, Passed::default()).await.unwrap();
         let notifier = Notifier::new(Some(socket.as_os_str()), Some(WATCHDOG));
         let reporter = Reporter::new(notifier, daemon.vitals());

@@ -26,6 +26,16 @@ pub enum Ailment {
     Listener(SocketAddr),
 }
 
+impl Ailment {
+    /// Whether the daemon can do nothing at all, rather than only let nobody in.
+    pub fn is_of_runtime(&self) -> bool {
+        match self {
+            Self::Worker(_) | Self::Queue(_) => true,
+            Self::Listener(_) => false,
+        }
+    }
+}
+
 /// What the store said when it was asked where the night stands. Whatever it is, a restart of the
 /// daemon would not mend it.
 #[derive(Debug)]
@@ -65,6 +75,11 @@ impl Vitals {
         tasks: TaskTracker,
     ) -> Self {
         Self { context, door, bells, tasks, workers: Vec::new() }
+    }
+
+    /// Whether the daemon stops: its listeners are closed, and nobody rings there.
+    pub fn is_stopping(&self) -> bool {
+        self.door.is_closed()
     }
 
     /// Connections being served.
@@ -149,6 +164,7 @@ mod tests {
         let mut config = Config::default();
         config.store.url = StoreUrl::Memory;
         config.listen[0].address = "127.0.0.1:0".to_owned();
+        config.admin.address = String::new();
         Daemon::start(config, Passed::default()).await.unwrap()
     }
 

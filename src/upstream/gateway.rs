@@ -87,6 +87,13 @@ impl Gateway {
     /// timeout, to which the connect timeout is added if a connection has to be made. If the
     /// future is dropped, the connection it holds is closed.
     pub async fn call(&self, message: &[u8], deadline: Instant) -> Result<Reply, CallError> {
+        let begun_at = Instant::now();
+        let result = self.exchange(message, deadline).await;
+        self.pool.counters.calls.record(result.as_ref().err(), begun_at.elapsed());
+        result
+    }
+
+    async fn exchange(&self, message: &[u8], deadline: Instant) -> Result<Reply, CallError> {
         self.check_length(message)?;
         let peer = self.pool.peer;
         let limits = Limits::from_now(&self.pool.config, deadline);

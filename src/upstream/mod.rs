@@ -5,6 +5,7 @@
 
 mod breaker;
 mod call;
+mod calls;
 mod connect;
 mod dispatch;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod room;
 mod turn;
 
 pub use call::{DropCause, REPLY_BYTES_MAX};
+pub use calls::{CallOutcome, Calls};
 pub use connect::ConnectFailure;
 pub use gateway::{CallError, Gateway};
 pub use pool::Counters;
@@ -50,6 +52,11 @@ impl Upstream {
             signaling: Gateway::new("signaling", &config.signaling, tasks),
             auth: Gateway::new("auth", &config.auth, tasks),
         }
+    }
+
+    /// The ways to all peers, room's without the queue before it.
+    pub fn gateways(&self) -> [&Gateway; 3] {
+        [self.room.gateway(), &self.signaling, &self.auth]
     }
 
     /// Tells room what is still to be told, by `deadline`, then closes all connections.

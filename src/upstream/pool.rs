@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::breaker::{Breaker, Stand};
 use super::call::Connection;
+use super::calls::Calls;
 use super::connect::{ConnectFailure, connect};
 use super::lease::Lease;
 use crate::config;
@@ -41,7 +42,7 @@ pub(super) struct Pool {
     state: Mutex<State>,
 }
 
-/// What became of a peer's connections so far.
+/// What became of a peer's connections, and of calls on them, so far.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Connections made.
@@ -50,6 +51,8 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Connections closed by us: stale, dirty, or of unknown state after a failure.
     pub discarded: AtomicU64,
+    /// Calls.
+    pub calls: Calls,
 }
 
 /// Invariants: `open` counts idle and leased connections; `open + opening <= pool_size`; while

@@ -64,6 +64,7 @@ impl Setup {
             .key("gateways.room.address", nobody)
             .key("gateways.signaling.address", nobody)
             .key("gateways.auth.address", nobody)
+            .key("admin.address", "\"\"")
     }
 
     /// As [`Setup::new`], with the fleet to be called.

@@ -22,6 +22,7 @@ mod requests;
 mod schema;
 mod wire;
 
+mod admin;
 mod cases;
 mod cli;
 mod connection;

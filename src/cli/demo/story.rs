@@ -53,6 +53,8 @@ impl Fleet {
     fn config(&self) -> String {
         format!(
             r#"
+            [admin]
+            address = ""
             [[listen]]
             address = "127.0.0.1:0"
             [store]

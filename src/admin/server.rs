@@ -1,0 +1,110 @@
+//! The HTTP server: few connections, each with its limits, none that stopping does not wait for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ADMIN_ADDRESS;
+use crate::connection::accept::BindError;
+
+/// Connections at once; whoever comes then is closed on.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take over a request's head, and stay away between two requests.
+const HEAD_MAX: Duration = Duration::from_secs(30);
+/// The longest head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How long a connection may last. It also ends one whose client never reads.
+const CONNECTION_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long an answer under way gets when the daemon stops.
+const LAST_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Pause after a failed accept: it fails when descriptors run out, and again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound admin server.
+#[derive(Debug)]
+pub struct Server {
+    socket: TcpListener,
+    /// Where it listens really.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Binds `admin.address`; `None` if there is to be no server, or if nobody asked for one and
+    /// another daemon is there already.
+    pub async fn bind(address: &str) -> Result<Option<Self>, BindError> {
+        if address.is_empty() {
+            return Ok(None);
+        }
+        match Self::open(address).await {
+            Ok(server) => Ok(Some(server)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address == ADMIN_ADDRESS => {
+                tracing::warn!(
+                    address,
+                    "no health and metrics over HTTP: the default address is taken; give each \
+                     daemon its own admin.address"
+                );
+                Ok(None)
+            }
+            Err(source) => Err(BindError { address: address.to_owned(), source }),
+        }
+    }
+
+    async fn open(address: &str) -> io::Result<Self> {
+        let socket = TcpListener::bind(address).await?;
+        Ok(Self { address: socket.local_addr()?, socket })
+    }
+
+    /// Answers until `stop`; each connection is a task of `tasks`.
+    pub async fn serve(self, router: Router, tasks: TaskTracker, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                    let (router, stop) = (router.clone(), stop.clone());
+                    tasks.spawn(async move {
+                        answer(stream, router, stop).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!("the admin server can't accept: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Answers one client's requests. How its connection ends is the client's business.
+async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = timeout(CONNECTION_MAX, connection.as_mut()) => drop(ended),
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            drop(timeout(LAST_ANSWER_MAX, connection).await);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Peers' connections: how many, how they ended, and the bytes on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::Metrics;
+
+/// Why a connection of a peer is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer closed its side, and was answered what it had asked.
+    Peer,
+    /// The connection broke, or the peer did not wait for its answers.
+    Lost,
+    /// What the peer sent can't be split into messages any more.
+    Framing,
+    /// The daemon stops.
+    Stopping,
+    /// Its task ended before its time: by a panic, or with the grace period.
+    Cut,
+}
+
+/// Connections since the daemon started.
+#[derive(Debug, Default)]
+pub struct Connections {
+    opened: AtomicU64,
+    closed: [AtomicU64; CloseReason::ALL.len()],
+    /// Closed at once: `limits.max_connections` were there already.
+    pub turned_away: AtomicU64,
+    /// Bytes that peers sent.
+    pub received_bytes: AtomicU64,
+    /// Bytes that peers were sent.
+    pub sent_bytes: AtomicU64,
+}
+
+/// Counts a connection as open until it is dropped.
+#[derive(Debug)]
+pub struct Counted {
+    metrics: Arc<Metrics>,
+    reason: CloseReason,
+}
+
+impl CloseReason {
+    /// All reasons, in the order of their declaration.
+    pub const ALL: [Self; 5] = [Self::Peer, Self::Lost, Self::Framing, Self::Stopping, Self::Cut];
+
+    /// The label `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Lost => "lost",
+            Self::Framing => "framing",
+            Self::Stopping => "stopping",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+impl Connections {
+    /// All that were let in.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Relaxed)
+    }
+
+    /// How many ended in which way.
+    pub fn closed(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
+        CloseReason::ALL
+            .into_iter()
+            .zip(&self.closed)
+            .map(|(why, count)| (why, count.load(Relaxed)))
+    }
+}
+
+impl Counted {
+    /// One more is open.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.connections.opened.fetch_add(1, Relaxed);
+        Self { metrics, reason: CloseReason::Cut }
+    }
+
+    /// It ended by itself, for this reason.
+    pub fn close(mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(count) = self.metrics.connections.closed.get(self.reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}

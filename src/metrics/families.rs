@@ -1,0 +1,210 @@
+//! Every metric, once: its name, its labels, what it means. The page, the reference in
+//! `docs/metrics.md` and the tests all come from here.
+
+/// What is told under one name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// By Prometheus' conventions.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// In the order in which their values are given.
+    pub labels: &'static [Label],
+    /// One sentence without a full stop.
+    pub help: &'static str,
+}
+
+/// How a metric moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Up only, from 0 at the daemon's start.
+    Counter,
+    /// As it is now.
+    Gauge,
+    /// Durations by size.
+    Histogram,
+}
+
+/// A label and all the values it can have.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// For people.
+    pub values: &'static str,
+}
+
+impl Kind {
+    /// As Prometheus writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+const SERVER: Label = Label {
+    name: "server",
+    values: "`chat`, `signaling`, `signaling_scheduling`, `auth`, `room`, `invalid`",
+};
+const TYPE: Label = Label {
+    name: "type",
+    values: "the contract's types; `UNSUBSCRIBE` for DISCONNECT too, `other` for STOMP commands \
+             that change nothing, `invalid` for what could not be decoded",
+};
+const OUTCOME: Label =
+    Label { name: "outcome", values: "`ok` or the code of the error that was answered" };
+const REASON: Label = Label {
+    name: "reason",
+    values: "`peer` (it closed), `lost` (it broke), `framing` (its messages can't be told apart), \
+             `stopping` (the daemon stops), `cut` (a panic, or the end of the grace period)",
+};
+const OPERATION: Label = Label { name: "operation", values: "the operations of the store's port" };
+const PEER: Label = Label { name: "peer", values: "`room`, `signaling`, `auth`" };
+const CALL_OUTCOME: Label = Label {
+    name: "outcome",
+    values: "`ok`, `too_long`, `unreachable`, `timeout`, `refused`, `dropped`",
+};
+const POOL_EVENT: Label =
+    Label { name: "event", values: "`opened`, `failed` to open, `discarded`" };
+const ROOM_OUTCOME: Label = Label {
+    name: "outcome",
+    values: "`answered`, `refused`, `unknown`, `dropped_full`, `dropped_late`, `dropped_long`, \
+             `dropped_stopping`",
+};
+const DEPENDENCY: Label =
+    Label { name: "dependency", values: "`store`, `room`, `signaling`, `auth`" };
+const VERSION: Label = Label { name: "version", values: "the program's version" };
+
+macro_rules! families {
+    ($($id:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $id: Family =
+                Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+        /// All of them, in the order of the page.
+        pub const ALL: &[&Family] = &[$(&$id),*];
+    };
+}
+
+families! {
+    BUILD = Gauge "stated_build_info" [VERSION]
+        "Always 1; what runs is in the labels";
+    STARTED = Gauge "process_start_time_seconds" []
+        "When the daemon started, in seconds since 1970";
+    REQUESTS = Counter "stated_requests_total" [SERVER, TYPE, OUTCOME]
+        "Requests that were answered";
+    REQUEST_DURATION = Histogram "stated_request_duration_seconds" [SERVER]
+        "From a request's arrival to its answer's place in the output, waiting for earlier answers \
+         included";
+    IN_FLIGHT = Gauge "stated_requests_in_flight" []
+        "Requests that were read and are not answered yet";
+    CONNECTIONS = Gauge "stated_connections" []
+        "Connections of peers that are open";
+    OPENED = Counter "stated_connections_opened_total" []
+        "Connections of peers that were let in";
+    TURNED_AWAY = Counter "stated_connections_turned_away_total" []
+        "Connections closed at once because limits.max_connections were open";
+    CLOSED = Counter "stated_connections_closed_total" [REASON]
+        "Connections of peers that ended";
+    RECEIVED = Counter "stated_received_bytes_total" []
+        "Bytes that peers sent";
+    SENT = Counter "stated_sent_bytes_total" []
+        "Bytes that peers were sent";
+    STORE_DURATION = Histogram "stated_store_operation_duration_seconds" [OPERATION]
+        "How long operations of the store took, whatever came of them; looks at its health included";
+    STORE_ERRORS = Counter "stated_store_errors_total" [OPERATION]
+        "Operations of the store that failed";
+    USERS = Gauge "stated_users" []
+        "Users with a record; absent where the store would have to count them (Redis)";
+    CALLS = Counter "stated_gateway_calls_total" [PEER, CALL_OUTCOME]
+        "Calls of other services; a room-out that is tried again is a call each time";
+    CALL_DURATION = Histogram "stated_gateway_call_duration_seconds" [PEER]
+        "How long calls took, waiting for a connection included";
+    POOL = Counter "stated_gateway_connections_total" [PEER, POOL_EVENT]
+        "What happened to connections to other services";
+    ROOM_OUTS = Counter "stated_room_outs_total" [ROOM_OUTCOME]
+        "What became of tellings that a user left; each ends in exactly one outcome";
+    ROOM_RETRIES = Counter "stated_room_out_retries_total" []
+        "Attempts that sent nothing to room and were put back";
+    ROOM_QUEUE = Gauge "stated_room_out_queue" []
+        "Tellings that a user left which wait or are under way";
+    UP = Gauge "stated_dependency_up" [DEPENDENCY]
+        "Whether it works, as /readyz has it; absent while that is unknown";
+    DAY = Gauge "stated_night_day" []
+        "The number of the running study day, as last read from the store; absent until then";
+    UNDELIVERED = Gauge "stated_night_undelivered_days" []
+        "Closed days that auth has not acknowledged in full, as last read from the store";
+    UNDELIVERED_AGE = Gauge "stated_night_undelivered_age_seconds" []
+        "Time since the oldest of those was closed; 0 if there is none";
+    BATCHES = Counter "stated_night_batches_delivered_total" []
+        "Frames of closed days that auth acknowledged to this daemon";
+    BATCH_USERS = Counter "stated_night_users_delivered_total" []
+        "Users in those frames";
+    BATCH_RETRIES = Counter "stated_night_batches_retried_total" []
+        "Frames of closed days that auth did not acknowledge, and that are sent again";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    const HEAD: &str = "# Metrics
+
+`GET /metrics` at `admin.address` answers in Prometheus' text form. Counters start at 0 with the
+daemon. No label has a value that comes from a peer; each has a closed set, so the number of series
+is fixed.
+
+This page is generated: `UPDATE=1 cargo test metrics::families`.
+
+| metric | kind | meaning |
+|---|---|---|
+";
+
+    fn reference() -> String {
+        let mut text = HEAD.to_owned();
+        for Family { name, kind, help, labels } in ALL {
+            let names: Vec<_> = labels.iter().map(|label| label.name).collect();
+            let labels = if names.is_empty() { String::new() } else { names.join(", ") };
+            let shown = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            writeln!(text, "| `{name}{shown}` | {} | {help} |", kind.name()).unwrap();
+        }
+        text.push_str("\n## Labels\n\n| label | of | values |\n|---|---|---|\n");
+        let mut said: Vec<&Label> = Vec::new();
+        for label in ALL.iter().flat_map(|family| family.labels) {
+            if said.contains(&label) {
+                continue;
+            }
+            said.push(label);
+            let of = ALL.iter().filter(|family| family.labels.contains(label));
+            let of: Vec<_> = of.map(|family| format!("`{}`", family.name)).collect();
+            writeln!(text, "| `{}` | {} | {} |", label.name, of.join(", "), label.values).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_reference_lists_every_metric() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(found, reference(), "run: UPDATE=1 cargo test metrics::families");
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for Family { name, kind, .. } in ALL {
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            assert!(name.starts_with("stated_") || name.starts_with("process_"), "{name}");
+            assert_eq!(ALL.iter().filter(|other| other.name == *name).count(), 1, "{name}");
+        }
+    }
+}

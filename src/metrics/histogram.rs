@@ -1,0 +1,69 @@
+//! A histogram of durations: two additions for each, no lock.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Upper bounds in seconds, from what memory needs to what no request may take. One set for all, so
+/// that a request can be compared with what it waited for.
+pub const BOUNDS: [f64; 16] = [
+    0.000_01, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25,
+    1.0, 2.5, 5.0, 10.0,
+];
+
+/// Durations by size.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// How many are in each bucket and not in the one before; the last one is beyond all bounds.
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    sum_nanos: AtomicU64,
+}
+
+/// A histogram at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// How many were at most as long as the bound of the same index; the last are all.
+    pub up_to: [u64; BOUNDS.len() + 1],
+    /// All together, in seconds.
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// Counts one.
+    pub fn record(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let at = BOUNDS.partition_point(|bound| *bound < seconds);
+        if let Some(bucket) = self.buckets.get(at) {
+            bucket.fetch_add(1, Relaxed);
+        }
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.sum_nanos.fetch_add(nanos, Relaxed);
+    }
+
+    /// How it stands. One that is being recorded may be in the buckets and not in the sum yet.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut all = 0;
+        let up_to = std::array::from_fn(|at| {
+            all += self.buckets.get(at).map_or(0, |bucket| bucket.load(Relaxed));
+            all
+        });
+        let sum = Duration::from_nanos(self.sum_nanos.load(Relaxed)).as_secs_f64();
+        Snapshot { up_to, sum }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_in_its_bucket_and_in_all_larger_ones() {
+        let histogram = Histogram::default();
+        for micros in [10, 11, 1_000, 20_000_000] {
+            histogram.record(Duration::from_micros(micros));
+        }
+        let Snapshot { up_to, sum } = histogram.snapshot();
+        assert_eq!(up_to[..7], [1, 2, 2, 2, 2, 3, 3]);
+        assert_eq!(up_to[15..], [3, 4]);
+        assert!((sum - 20.001_021).abs() < 1e-9, "{sum}");
+    }
+}

@@ -1,0 +1,43 @@
+//! What is counted while the daemon works, and the page on which Prometheus reads it.
+//!
+//! Everything is a fixed set of atomics, each behind a field or an index: counting neither locks,
+//! looks up, nor allocates, and nothing from the wire can become a label. What other parts count
+//! for themselves (store, upstream) is read from them when the page is written.
+
+pub mod connections;
+pub mod families;
+pub mod histogram;
+pub mod nights;
+pub mod page;
+pub mod requests;
+mod text;
+
+use std::time::SystemTime;
+
+use connections::Connections;
+use nights::Nights;
+use requests::Requests;
+
+/// The figures of one daemon, from its start.
+#[derive(Debug)]
+pub struct Metrics {
+    /// What peers asked and were answered.
+    pub requests: Requests,
+    /// Peers' connections.
+    pub connections: Connections,
+    /// What became of frames to auth.
+    pub nights: Nights,
+    /// When counting began.
+    pub started_at: SystemTime,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Requests::default(),
+            connections: Connections::default(),
+            nights: Nights::default(),
+            started_at: SystemTime::now(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A store that counts what it does: how long each operation takes, and how often it fails.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::{KeepOnline, Result, StateStore, Store};
+use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+use crate::metrics::histogram::Histogram;
+
+/// An operation of the port, as figures tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// [`StateStore::open_session`]
+    OpenSession,
+    /// [`StateStore::close_session`]
+    CloseSession,
+    /// [`StateStore::study_time`]
+    StudyTime,
+    /// [`StateStore::record_study_time`]
+    RecordStudyTime,
+    /// [`StateStore::list_study_times`]
+    ListStudyTimes,
+    /// [`StateStore::close_day`]
+    CloseDay,
+    /// [`StateStore::close_overdue_day`]
+    CloseOverdueDay,
+    /// [`StateStore::night`]
+    Night,
+    /// [`StateStore::next_batch`]
+    NextBatch,
+    /// [`StateStore::acknowledge_batch`]
+    AcknowledgeBatch,
+}
+
+/// What one operation did so far.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// How long it took, whatever came of it.
+    pub durations: Histogram,
+    /// How often it failed.
+    pub errors: AtomicU64,
+}
+
+/// The store, observed.
+#[derive(Debug)]
+pub struct Observed {
+    store: Store,
+    figures: [Figures; Operation::ALL.len()],
+}
+
+/// An operation under way. Dropped with its future, it counts for nothing.
+struct Begun<'a> {
+    figures: Option<&'a Figures>,
+    at: Instant,
+}
+
+impl Operation {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 10] = [
+        Self::OpenSession,
+        Self::CloseSession,
+        Self::StudyTime,
+        Self::RecordStudyTime,
+        Self::ListStudyTimes,
+        Self::CloseDay,
+        Self::CloseOverdueDay,
+        Self::Night,
+        Self::NextBatch,
+        Self::AcknowledgeBatch,
+    ];
+
+    /// Its name in the port.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenSession => "open_session",
+            Self::CloseSession => "close_session",
+            Self::StudyTime => "study_time",
+            Self::RecordStudyTime => "record_study_time",
+            Self::ListStudyTimes => "list_study_times",
+            Self::CloseDay => "close_day",
+            Self::CloseOverdueDay => "close_overdue_day",
+            Self::Night => "night",
+            Self::NextBatch => "next_batch",
+            Self::AcknowledgeBatch => "acknowledge_batch",
+        }
+    }
+}
+
+impl Observed {
+    /// Observes `store` from now on.
+    pub fn new(store: Store) -> Self {
+        Self { store, figures: Default::default() }
+    }
+
+    /// Each operation's figures.
+    pub fn figures(&self) -> impl Iterator<Item = (Operation, &Figures)> {
+        Operation::ALL.into_iter().zip(&self.figures)
+    }
+
+    /// Users with a record, where the store knows without being asked.
+    pub fn user_count(&self) -> Option<usize> {
+        self.store.user_count()
+    }
+
+    fn begin(&self, operation: Operation) -> Begun<'_> {
+        Begun { figures: self.figures.get(operation as usize), at: Instant::now() }
+    }
+}
+
+impl Begun<'_> {
+    fn end<T>(self, result: Result<T>) -> Result<T> {
+        let took: Duration = self.at.elapsed();
+        if let Some(figures) = self.figures {
+            figures.durations.record(took);
+            if result.is_err() {
+                figures.errors.fetch_add(1, Relaxed);
+            }
+        }
+        result
+    }
+}
+
+impl StateStore for Observed {
+    fn in_call_order(&self) -> bool {
+        self.store.in_call_order()
+    }
+
+    async fn open_session(
+        &self,
+        user: &UserId,
+        room: Option<RoomId>,
+        session: &SessionId,
+    ) -> Result<Record> {
+        let begun = self.begin(Operation::OpenSession);
+        begun.end(self.store.open_session(user, room, session).await)
+    }
+
+    async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        let begun = self.begin(Operation::CloseSession);
+        begun.end(self.store.close_session(session).await)
+    }
+
+    async fn study_time(&self, user: &UserId) -> Result<Option<StudyTime>> {
+        let begun = self.begin(Operation::StudyTime);
+        begun.end(self.store.study_time(user).await)
+    }
+
+    async fn record_study_time(&self, user: &UserId, study_time: &StudyTime) -> Result<Record> {
+        let begun = self.begin(Operation::RecordStudyTime);
+        begun.end(self.store.record_study_time(user, study_time).await)
+    }
+
+    async fn list_study_times(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<()> {
+        let begun = self.begin(Operation::ListStudyTimes);
+        begun.end(self.store.list_study_times(entries, at, last_timeout).await)
+    }
+
+    async fn close_day(
+        &self,
+        entries: &[UserTime],
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Day> {
+        let begun = self.begin(Operation::CloseDay);
+        begun.end(self.store.close_day(entries, at, last_timeout).await)
+    }
+
+    async fn close_overdue_day(
+        &self,
+        at: UnixMillis,
+        last_timeout: Duration,
+    ) -> Result<Option<Day>> {
+        let begun = self.begin(Operation::CloseOverdueDay);
+        begun.end(self.store.close_overdue_day(at, last_timeout).await)
+    }
+
+    async fn night(&self) -> Result<Night> {
+        let begun = self.begin(Operation::Night);
+        begun.end(self.store.night().await)
+    }
+
+    async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
+        let begun = self.begin(Operation::NextBatch);
+        begun.end(self.store.next_batch(limits).await)
+    }
+
+    async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        let begun = self.begin(Operation::AcknowledgeBatch);
+        begun.end(self.store.acknowledge_batch(batch, keep).await)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn an_operation_counts_under_its_name() {
+        for (at, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, at);
+        }
+        let store = Observed::new(Store::Memory(MemoryStore::default()));
+        let user = UserId::parse("u1").unwrap();
+        store.open_session(&user, None, &SessionId::parse("s1").unwrap()).await.unwrap();
+        let counted = |(of, figures): (Operation, &Figures)| {
+            let all = figures.durations.snapshot().up_to.last().copied().unwrap();
+            (all > 0).then(|| (of.name(), all, figures.errors.load(Relaxed)))
+        };
+        let counted: Vec<_> = store.figures().filter_map(counted).collect();
+        assert_eq!(counted, [("open_session", 1, 0)]);
+        assert_eq!(store.user_count(), Some(1));
+    }
+}
