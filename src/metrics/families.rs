@@ -136,7 +136,7 @@ families! {
         "Whether it works, as /readyz has it; absent while that is unknown";
     DAY = Gauge "stated_night_day" []
         "The number of the running study day, as last read from the store; absent until then";
-    UNDELIVERED = Gauge "stated_night_undelivered_days" []
+    UNDELIVERED = Gauge "stated_night_undelivered_closes" []
         "Closed days that auth has not acknowledged in full, as last read from the store";
     UNDELIVERED_AGE = Gauge "stated_night_undelivered_age_seconds" []
         "Time since the oldest of those was closed; 0 if there is none";

@@ -166,7 +166,7 @@ fn the_night_is_counted() {
         let page = metrics(&daemon);
         sample(&page, "stated_night_batches_delivered_total") == Some(1.0)
             && sample(&page, "stated_night_day") > before
-            && sample(&page, "stated_night_undelivered_days") == Some(0.0)
+            && sample(&page, "stated_night_undelivered_closes") == Some(0.0)
     });
     check(&metrics(&daemon), &[("stated_night_users_delivered_total", 2.0)]);
 }
@@ -177,7 +177,7 @@ fn a_day_that_auth_does_not_take_grows_old() {
     daemon.connect().ask(last(&[("u1", "01:00:00")]));
     wait_until("the day waits, and is tried again", || {
         let page = metrics(&daemon);
-        sample(&page, "stated_night_undelivered_days") == Some(1.0)
+        sample(&page, "stated_night_undelivered_closes") == Some(1.0)
             && sample(&page, "stated_night_undelivered_age_seconds") > Some(0.0)
             && sample(&page, "stated_night_batches_retried_total") > Some(0.0)
     });
