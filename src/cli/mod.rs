@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 pub mod demo;
 mod send;
 mod serve;
@@ -34,6 +35,11 @@ enum Command {
     Send(SendArgs),
     /// Play a day in the life of a fleet against a real daemon, and check it
     Demo,
+    /// Put load on a daemon and measure what it bears
+    Bench(bench::BenchArgs),
+    /// The server that does nothing but answer: what `bench` compares with
+    #[command(hide = true)]
+    BenchEcho(bench::EchoArgs),
 }
 
 /// Arguments of `stated serve`.
@@ -88,6 +94,8 @@ impl Cli {
             Command::CheckConfig { file } => check_config(&file),
             Command::Send(args) => send::run(&args),
             Command::Demo => demo::run(),
+            Command::Bench(args) => bench::run(&args),
+            Command::BenchEcho(args) => bench::serve_echo(&args),
         }
     }
 }

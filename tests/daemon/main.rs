@@ -23,6 +23,7 @@ mod schema;
 mod wire;
 
 mod admin;
+mod bench;
 mod cases;
 mod cli;
 mod connection;

@@ -1,0 +1,204 @@
+//! One round of load: threads, connections, and what they bring together.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::Error;
+use super::messages::{Frames, Mix, Script};
+use super::open::{Pacer, Schedule};
+use super::peer::Peer;
+use super::process::Process;
+use super::tally::{Round, Tally};
+use crate::connection::frame::Framing;
+
+/// How long making a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long replies are waited for after the end of a round: the fleet's clients give up then.
+const REPLY_MAX: Duration = Duration::from_secs(10);
+
+/// What is put on a server.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    pub(super) framing: Framing,
+    pub(super) mix: Mix,
+    pub(super) users: u64,
+    pub(super) connections: usize,
+    pub(super) pace: Pace,
+    pub(super) warm_up: Duration,
+    pub(super) duration: Duration,
+    pub(super) threads: usize,
+}
+
+/// When the next request is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pace {
+    /// With the reply to an earlier one: so many are in flight on each connection.
+    Closed {
+        /// On each connection.
+        in_flight: usize,
+    },
+    /// When its time has come, whatever became of the earlier ones.
+    Open {
+        /// Requests a second, of all connections together.
+        rate: f64,
+    },
+}
+
+/// Who is put under load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    pub(super) process: Option<Process>,
+}
+
+/// The times of a round.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) start: Instant,
+    /// From here on it counts.
+    pub(super) counts_from: Instant,
+    pub(super) end: Instant,
+    /// From here on no reply is waited for.
+    pub(super) gives_up: Instant,
+}
+
+/// What the threads of a round have in common.
+struct Common<'a> {
+    target: Target,
+    load: &'a Load,
+    frames: Arc<Frames>,
+    connected: Barrier,
+    window: OnceLock<Window>,
+}
+
+impl Window {
+    fn beginning(start: Instant, load: &Load) -> Self {
+        let counts_from = start + load.warm_up;
+        let end = counts_from + load.duration;
+        Self { start, counts_from, end, gives_up: end + REPLY_MAX }
+    }
+}
+
+/// Connects, warms up, measures.
+pub(super) fn round(target: Target, load: &Load) -> Result<Round, Error> {
+    let frames = Frames::new(load.framing, load.mix)?;
+    let threads = load.threads.clamp(1, load.connections);
+    let common = Common {
+        target,
+        load,
+        frames: Arc::new(frames),
+        connected: Barrier::new(threads + 1),
+        window: OnceLock::new(),
+    };
+    let (tallies, cpu) = thread::scope(|scope| {
+        let common = &common;
+        let drive = |thread| scope.spawn(move || drive(common, thread, threads));
+        let threads: Vec<_> = (0..threads).map(drive).collect();
+        let cpu = watch(common);
+        let tallies: Vec<_> = threads.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        (tallies, cpu)
+    });
+    let mut tally = Tally::new();
+    for part in tallies {
+        tally.add(&part.unwrap_or(Err(Error::Panic))?);
+    }
+    let window = common.window();
+    let last = tally.last().unwrap_or(window.end).max(window.end);
+    Ok(Round {
+        elapsed: last - window.counts_from,
+        tally,
+        cpu,
+        resident_bytes: target.process.and_then(Process::resident_bytes),
+    })
+}
+
+impl Common<'_> {
+    /// Begins with the first who asks, once all are connected.
+    fn window(&self) -> Window {
+        *self.window.get_or_init(|| Window::beginning(Instant::now(), self.load))
+    }
+}
+
+/// The time the server computes from where the round counts to its end.
+#[expect(clippy::disallowed_methods, reason = "a thread that no task runs on")]
+fn watch(common: &Common<'_>) -> Option<Duration> {
+    common.connected.wait();
+    let window = common.window();
+    let cpu = || common.target.process.and_then(Process::cpu);
+    thread::sleep(window.counts_from.saturating_duration_since(Instant::now()));
+    let before = cpu()?;
+    thread::sleep(window.end.saturating_duration_since(Instant::now()));
+    Some(cpu()?.saturating_sub(before))
+}
+
+/// The part of one thread: each of its connections is a task.
+fn drive(common: &Common<'_>, thread: usize, threads: usize) -> Result<Tally, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else {
+        // The others are not to wait for this thread.
+        common.connected.wait();
+        return Err(Error::Runtime);
+    };
+    let tally = Arc::new(Mutex::new(Tally::new()));
+    runtime
+        .block_on(async {
+            let connections: Vec<usize> =
+                (thread..common.load.connections).step_by(threads).collect();
+            let streams = connect(common.target.address, connections.len()).await;
+            common.connected.wait();
+            let streams = streams?;
+            let window = common.window();
+            let tasks = TaskTracker::new();
+            let peers = connections.into_iter().zip(streams);
+            let peer = |stream| Peer::new(stream, common.load.framing, window, Arc::clone(&tally));
+            match common.load.pace {
+                Pace::Closed { in_flight } => {
+                    for (connection, stream) in peers {
+                        tasks
+                            .spawn(peer(stream).ask_and_wait(common.script(connection), in_flight));
+                    }
+                }
+                Pace::Open { rate } => {
+                    let mut pacer = Pacer::new(window, Arc::clone(&tally));
+                    for (connection, stream) in peers {
+                        let schedule =
+                            Schedule::new(window, rate, connection, common.load.connections);
+                        let stream = pacer.add(stream, schedule, common.script(connection))?;
+                        tasks.spawn(peer(stream).listen(schedule));
+                    }
+                    tasks.spawn_blocking(move || pacer.run());
+                }
+            }
+            tasks.close();
+            tasks.wait().await;
+            Ok(())
+        })
+        .map_err(|source| Error::Connect { address: common.target.address, source })?;
+    let mut total = Tally::new();
+    total.add(&tally.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(total)
+}
+
+impl Common<'_> {
+    fn script(&self, connection: usize) -> Script {
+        let load = self.load;
+        let frames = Arc::clone(&self.frames);
+        Script::new(frames, load.mix, connection, load.connections, load.users)
+    }
+}
+
+async fn connect(address: SocketAddr, connections: usize) -> std::io::Result<Vec<TcpStream>> {
+    let mut streams = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let stream = timeout(CONNECT_MAX, TcpStream::connect(address)).await??;
+        stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    Ok(streams)
+}

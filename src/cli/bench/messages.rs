@@ -1,0 +1,265 @@
+//! What is said to the daemon: frames that are ready but for the digits of their ids.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use clap::ValueEnum;
+
+use crate::connection::frame::{Framing, PayloadTooLong};
+
+/// Users in one `SCHEDULER` message, as signaling sends it.
+const LISTED_USERS: u64 = 25;
+/// Spreads consecutive steps over the users: a prime, so that every user has its turn.
+const STRIDE: u64 = 2_654_435_761;
+
+/// Which messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Mix {
+    /// SUBSCRIBE and UNSUBSCRIBE in turn
+    Presence,
+    /// `STUDY_TIME_FROM_TCP`
+    Reads,
+    /// `STUDY_TIME_TO_TCP`, of users without a room
+    StudyTime,
+    /// SCHEDULER with 25 users each
+    Schedule,
+    /// Of 100 messages 40 presence, 40 reads, 19 study times and 1 schedule
+    Mixed,
+}
+
+/// The frames of every kind of message, shared by all connections.
+#[derive(Debug)]
+pub(super) struct Frames {
+    subscribe: Frame,
+    unsubscribe: Frame,
+    read: Frame,
+    record: Frame,
+    schedule: Option<Frame>,
+}
+
+/// A frame, and where its digits are.
+#[derive(Debug)]
+struct Frame {
+    bytes: Vec<u8>,
+    slots: Vec<Range<usize>>,
+}
+
+/// What one connection says, one message after the other. Its users are its own, so that no other
+/// connection ends their sessions.
+#[derive(Debug)]
+pub(super) struct Script {
+    frames: Arc<Frames>,
+    mix: Mix,
+    step: u64,
+    connection: u64,
+    connections: u64,
+    own_users: u64,
+}
+
+impl Mix {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Presence => "presence",
+            Self::Reads => "reads",
+            Self::StudyTime => "study-time",
+            Self::Schedule => "schedule",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+impl Frames {
+    /// All that `mix` needs, in this framing.
+    pub(super) fn new(framing: Framing, mix: Mix) -> Result<Self, PayloadTooLong> {
+        let frame = |payload: &str| Frame::new(framing, payload);
+        let schedule = match mix {
+            Mix::Schedule | Mix::Mixed => Some(frame(&schedule())?),
+            Mix::Presence | Mix::Reads | Mix::StudyTime => None,
+        };
+        Ok(Self {
+            subscribe: frame(
+                r#"{"server":"chat","type":"SUBSCRIBE","user_id":"bench-p########","room_id":7,"session":"bench-s########"}"#,
+            )?,
+            unsubscribe: frame(
+                r#"{"server":"chat","type":"UNSUBSCRIBE","user_id":"","room_id":null,"session":"bench-s########"}"#,
+            )?,
+            read: frame(
+                r#"{"server":"signaling","type":"STUDY_TIME_FROM_TCP","user_id":"bench-t########"}"#,
+            )?,
+            record: frame(
+                r#"{"server":"signaling","type":"STUDY_TIME_TO_TCP","user_id":"bench-t########","study_time":"02:##:##"}"#,
+            )?,
+            schedule,
+        })
+    }
+}
+
+fn schedule() -> String {
+    let user = r#"{"user_id":"bench-l########","study_time":"02:##:##"}"#;
+    let users = vec![user; LISTED_USERS as usize].join(",");
+    format!(r#"{{"server":"signaling_scheduling","type":"SCHEDULER","users":[{users}]}}"#)
+}
+
+impl Frame {
+    /// A run of `#` becomes a number of that many digits.
+    fn new(framing: Framing, payload: &str) -> Result<Self, PayloadTooLong> {
+        let mut bytes = BytesMut::new();
+        let mut start = 0;
+        framing.put_with(&mut bytes, |out| {
+            start = out.len();
+            out.extend_from_slice(payload.as_bytes());
+        })?;
+        let mut slots: Vec<Range<usize>> = Vec::new();
+        for (at, _) in payload.match_indices('#') {
+            let at = start + at;
+            match slots.last_mut() {
+                Some(slot) if slot.end == at => slot.end += 1,
+                Some(_) | None => slots.push(at..at + 1),
+            }
+        }
+        Ok(Self { bytes: bytes.to_vec(), slots })
+    }
+
+    /// Appends the frame, with `number` of the slot's position in each slot.
+    fn put(&self, out: &mut BytesMut, number: impl Fn(u64) -> u64) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        let frame = &mut out[start..];
+        for (slot, position) in self.slots.iter().zip(0..) {
+            let mut rest = number(position);
+            for digit in frame[slot.clone()].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+    }
+}
+
+impl Script {
+    /// For one of so many connections, which share `users` out; each has at least one.
+    pub(super) fn new(
+        frames: Arc<Frames>,
+        mix: Mix,
+        connection: usize,
+        connections: usize,
+        users: u64,
+    ) -> Self {
+        let (connection, connections) = (connection as u64, connections as u64);
+        let own_users = (users / connections).max(1);
+        Self { frames, mix, step: 0, connection, connections, own_users }
+    }
+
+    /// Appends the next message.
+    pub(super) fn put_next(&mut self, out: &mut BytesMut) {
+        let step = self.step;
+        self.step += 1;
+        match self.mix {
+            Mix::Presence => self.put_presence(step / 2, step % 2, out),
+            Mix::Reads => self.put_read(step, out),
+            Mix::StudyTime => self.put_study_time(step, out),
+            Mix::Schedule => self.put_schedule(step, out),
+            Mix::Mixed if step % 100 == 99 => self.put_schedule(step / 100, out),
+            Mix::Mixed => match step % 5 {
+                0 => self.put_presence(step / 5, 0, out),
+                2 => self.put_presence(step / 5, 1, out),
+                4 => self.put_study_time(step / 5, out),
+                _ => self.put_read(step, out),
+            },
+        }
+    }
+
+    /// The first and second half of a visit.
+    fn put_presence(&self, visit: u64, half: u64, out: &mut BytesMut) {
+        let user = self.user(visit);
+        let frame = if half == 0 { &self.frames.subscribe } else { &self.frames.unsubscribe };
+        frame.put(out, |_| user);
+    }
+
+    fn put_read(&self, step: u64, out: &mut BytesMut) {
+        let user = self.user(step);
+        self.frames.read.put(out, |_| user);
+    }
+
+    fn put_study_time(&self, step: u64, out: &mut BytesMut) {
+        let user = self.user(step);
+        self.frames.record.put(out, |slot| user_and_time(user, step, slot));
+    }
+
+    fn put_schedule(&self, step: u64, out: &mut BytesMut) {
+        let Some(schedule) = &self.frames.schedule else { return };
+        schedule.put(out, |slot| {
+            let entry = step * LISTED_USERS + slot / 3;
+            user_and_time(self.user(entry), step, slot % 3)
+        });
+    }
+
+    fn user(&self, turn: u64) -> u64 {
+        self.connection + turn.wrapping_mul(STRIDE) % self.own_users * self.connections
+    }
+}
+
+/// The number in the user's slot, in the minutes' and in the seconds'.
+fn user_and_time(user: u64, step: u64, slot: u64) -> u64 {
+    match slot {
+        0 => user,
+        1 => step / 60 % 60,
+        _ => step % 60,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::frame::Decoder;
+    use crate::connection::request::Request;
+
+    fn said(mix: Mix, connections: usize, messages: usize) -> Vec<String> {
+        let frames = Arc::new(Frames::new(Framing::Crlf, mix).unwrap());
+        let mut script = Script::new(frames, mix, 1, connections, 1000);
+        let mut out = BytesMut::new();
+        (0..messages).for_each(|_| script.put_next(&mut out));
+        let mut decoder = Decoder::new(Framing::Crlf, 4096);
+        let mut said = Vec::new();
+        while let Some(found) = decoder.find(&out).unwrap() {
+            said.push(String::from_utf8(out[found.start..found.end].to_vec()).unwrap());
+            decoder.consume(&mut out, found);
+        }
+        said
+    }
+
+    #[test]
+    fn everything_that_is_said_is_a_request() {
+        for mix in Mix::value_variants() {
+            for message in said(*mix, 3, 500) {
+                Request::decode(message.as_bytes()).expect(&message);
+            }
+        }
+    }
+
+    #[test]
+    fn the_mixed_load_is_what_its_description_says() {
+        let said = said(Mix::Mixed, 3, 1000);
+        let count = |kind: &str| said.iter().filter(|message| message.contains(kind)).count();
+        assert_eq!(count("\"SUBSCRIBE"), 200);
+        assert_eq!(count("\"UNSUBSCRIBE"), 200);
+        assert_eq!(count("STUDY_TIME_FROM_TCP"), 400);
+        assert_eq!(count("STUDY_TIME_TO_TCP"), 190);
+        assert_eq!(count("SCHEDULER"), 10);
+    }
+
+    #[test]
+    fn a_session_is_closed_by_the_connection_that_opened_it_and_every_user_has_a_turn() {
+        let said = said(Mix::Presence, 10, 200);
+        let mut sessions = Vec::new();
+        for visit in said.chunks(2) {
+            let session = visit[0].split("bench-s").nth(1).unwrap();
+            assert_eq!(visit[1].split("bench-s").nth(1), Some(session));
+            assert!(session.starts_with("00000") && session.ends_with("1\"}"), "{session}");
+            sessions.push(session);
+        }
+        sessions.sort_unstable();
+        sessions.dedup();
+        assert_eq!(sessions.len(), 100);
+    }
+}

@@ -1,0 +1,265 @@
+//! The table of what the project promises about speed, measured.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::child::{Folder, Server};
+use super::load::{Load, Pace};
+use super::messages::Mix;
+use super::report::p99;
+use super::table::{Figures, Goal, Row};
+use super::tally::Round;
+use super::{Error, Outcome, idle, redis_benchmark, threads};
+use crate::connection::frame::Framing;
+
+/// Users that are spoken of.
+const USERS: u64 = 100_000;
+/// The rate of the open loop.
+const OPEN_RATE: f64 = 20_000.0;
+/// Connections of the open loop.
+const OPEN_CONNECTIONS: usize = 64;
+/// Connections that say nothing.
+const IDLE_CONNECTIONS: usize = 10_000;
+/// Requests by which the speed of Redis is guessed, so that its rounds last as long as ours.
+const GUESS_REQUESTS: u64 = 20_000;
+/// What Redis is given to store: a record as the daemon writes it.
+const RECORD: &str =
+    r#"{"userId":"bench-p00000000","roomId":7,"sessionId":"bench-s00000000","studyTime":null}"#;
+/// One HSET in a script.
+const SCRIPT: &str = "return redis.call('HSET',KEYS[1],'data',ARGV[1])";
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    rounds: u32,
+    duration: Duration,
+    warm_up: Duration,
+    idle_connections: usize,
+}
+
+/// Where a daemon keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Memory,
+    Embedded,
+    Redis,
+}
+
+impl Effort {
+    fn new(quick: bool) -> Self {
+        if quick {
+            Self {
+                rounds: 3,
+                duration: Duration::from_millis(200),
+                warm_up: Duration::from_millis(50),
+                idle_connections: IDLE_CONNECTIONS / 10,
+            }
+        } else {
+            Self {
+                rounds: 5,
+                duration: Duration::from_secs(3),
+                warm_up: Duration::from_secs(1),
+                idle_connections: IDLE_CONNECTIONS,
+            }
+        }
+    }
+
+    fn load(self, connections: usize, pace: Pace) -> Load {
+        Load {
+            framing: Framing::Length4,
+            mix: Mix::Mixed,
+            users: USERS,
+            connections,
+            pace,
+            warm_up: self.warm_up,
+            duration: self.duration,
+            threads: threads(),
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a command's own output")]
+pub(super) fn run(quick: bool, as_json: bool) -> Result<Outcome, Error> {
+    let effort = Effort::new(quick);
+    if !as_json {
+        println!("{}", head(effort));
+    }
+    let mut rows = Vec::new();
+    for measure in MEASUREMENTS {
+        let row = measure(effort)?;
+        if !as_json {
+            println!("{}", row.line());
+        }
+        rows.push(row);
+    }
+    if as_json {
+        let rows: Vec<Value> = rows.iter().map(Row::json).collect();
+        println!("{}", json!({"rounds": effort.rounds, "rows": rows}));
+    }
+    let clean = rows.iter().all(|row| row.errors == 0);
+    Ok(if clean { Outcome::Clean } else { Outcome::Errors })
+}
+
+/// The lines of the table, in its order.
+const MEASUREMENTS: [fn(Effort) -> Result<Row, Error>; 8] = [
+    |effort| closed("memory store, 32 x 1", Store::Memory, 32, 1, 0.90, effort),
+    |effort| closed("memory store, 64 x 16", Store::Memory, 64, 16, 0.50, effort),
+    |effort| closed("embedded store, 32 x 1", Store::Embedded, 32, 1, 0.70, effort),
+    |effort| closed("embedded store, 64 x 16", Store::Embedded, 64, 16, 0.30, effort),
+    |effort| {
+        let set = ["HSET", "realTimeData:__rand_int__", "data", RECORD];
+        redis("Redis store, 32 x 1", "redis-benchmark HSET", (32, 1), &set, effort)
+    },
+    |effort| {
+        let eval = ["EVAL", SCRIPT, "1", "realTimeData:__rand_int__", RECORD];
+        redis("Redis store, 64 x 16", "redis-benchmark EVAL of one HSET", (64, 16), &eval, effort)
+    },
+    open,
+    idle_memory,
+];
+
+/// The daemon against echo, in turn.
+fn closed(
+    what: &'static str,
+    store: Store,
+    connections: usize,
+    in_flight: usize,
+    goal: f64,
+    effort: Effort,
+) -> Result<Row, Error> {
+    let load = effort.load(connections, Pace::Closed { in_flight });
+    let goal = Goal::Reach(goal);
+    against_echo(
+        Row::new(what, "echo", goal),
+        store,
+        &load,
+        Round::throughput,
+        "requests/s",
+        effort,
+    )
+}
+
+fn open(effort: Effort) -> Result<Row, Error> {
+    let load = effort.load(OPEN_CONNECTIONS, Pace::Open { rate: OPEN_RATE });
+    let row = Row::new("memory store, open loop at 20,000/s, p99", "echo", Goal::StayWithin(2.0));
+    against_echo(row, Store::Memory, &load, p99, "us", effort)
+}
+
+fn against_echo(
+    mut row: Row,
+    store: Store,
+    load: &Load,
+    figure: fn(&Round) -> f64,
+    unit: &'static str,
+    effort: Effort,
+) -> Result<Row, Error> {
+    let folder = Folder::create()?;
+    let daemon = Server::daemon(folder.path(), &config(store, None))?;
+    let echo = Server::echo(load.framing)?;
+    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        reference.push(row.measure(echo.target(), load, figure)?);
+        ours.push(row.measure(daemon.target(), load, figure)?);
+    }
+    row.outcome = Ok(Figures::ratio(&ours, &reference, unit));
+    Ok(row)
+}
+
+/// The daemon against what `redis-benchmark` reaches with one command, on the same Redis, in turn.
+fn redis(
+    what: &'static str,
+    compared_with: &'static str,
+    (connections, in_flight): (usize, usize),
+    command: &[&str],
+    effort: Effort,
+) -> Result<Row, Error> {
+    let mut row = Row::new(what, compared_with, Goal::Reach(0.50));
+    for program in ["redis-server", "redis-benchmark"] {
+        if Command::new(program).arg("--version").output().is_err() {
+            row.outcome = Err(format!("{program} is not installed"));
+            return Ok(row);
+        }
+    }
+    let folder = Folder::create()?;
+    let redis = Server::redis(folder.path())?;
+    let daemon = Server::daemon(folder.path(), &config(Store::Redis, Some(&redis)))?;
+    let load = effort.load(connections, Pace::Closed { in_flight });
+    let commands = |requests| {
+        redis_benchmark::commands_per_second(
+            &redis,
+            connections,
+            in_flight,
+            requests,
+            USERS,
+            command,
+        )
+    };
+    let guess = commands(GUESS_REQUESTS)?;
+    let requests = (guess * effort.duration.as_secs_f64()) as u64;
+    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        reference.push(commands(requests.max(GUESS_REQUESTS))?);
+        ours.push(row.measure(daemon.target(), &load, Round::throughput)?);
+    }
+    row.outcome = Ok(Figures::ratio(&ours, &reference, "requests/s"));
+    Ok(row)
+}
+
+/// Memory of connections that say nothing: the daemon's against echo's.
+fn idle_memory(effort: Effort) -> Result<Row, Error> {
+    let goal = Goal::StayWithinKib(4.0);
+    let mut row = Row::new("idle connections, resident memory each", "above echo's", goal);
+    if let Some(obstacle) = idle::obstacle(effort.idle_connections) {
+        row.outcome = Err(obstacle);
+        return Ok(row);
+    }
+    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        // Memory that was used once stays with a process, so each round has new ones.
+        let folder = Folder::create()?;
+        let echo = Server::echo(Framing::Length4)?;
+        let daemon = Server::daemon(folder.path(), &config(Store::Memory, None))?;
+        let kib = |server| {
+            idle::bytes_per_connection(server, effort.idle_connections).map(|bytes| bytes / 1024.0)
+        };
+        reference.push(kib(&echo)?);
+        ours.push(kib(&daemon)?);
+    }
+    row.outcome = Ok(Figures::difference(&ours, &reference, "KiB"));
+    Ok(row)
+}
+
+/// No user has both a room and a study time, so the daemon has nothing to tell the room service;
+/// nobody listens where it would.
+fn config(store: Store, redis: Option<&Server>) -> String {
+    let url = match (store, redis) {
+        (Store::Redis, Some(redis)) => format!("redis://{}", redis.address),
+        (Store::Embedded, _) => "embedded:state".to_owned(),
+        (Store::Memory | Store::Redis, _) => "memory:".to_owned(),
+    };
+    let nobody = |peer| format!("[gateways.{peer}]\naddress = \"127.0.0.1:1\"\n");
+    let gateways: String = ["room", "signaling", "auth"].map(nobody).concat();
+    format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n\
+         [limits]\nmax_connections = 20000\n\
+         [store]\nurl = \"{url}\"\n\
+         [rollover]\nlast_timeout = \"24h\"\n\
+         [log]\nformat = \"json\"\n{gateways}"
+    )
+}
+
+/// What was measured how, and the head of the table.
+fn head(effort: Effort) -> String {
+    let Effort { rounds, duration, warm_up, idle_connections } = effort;
+    format!(
+        "stated {}, {} processors; {rounds} rounds of {duration:?} after {warm_up:?}, in turn with \
+         the reference's; mixed, {USERS} users; {idle_connections} idle connections\n\
+         medians, and in brackets the least and the greatest of the rounds\n\n\
+         | what | compared with | ours | reference | ratio or difference | goal | reached | errors |\n\
+         |---|---|---|---|---|---|---|---|",
+        env!("CARGO_PKG_VERSION"),
+        threads(),
+    )
+}
