@@ -1,7 +1,9 @@
 //! One round of load: threads, connections, and what they bring together.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::Error;
 use super::messages::{Frames, Mix, Script};
 use super::open::{Pacer, Schedule};
-use super::peer::Peer;
+use super::peer::{Peer, lock};
 use super::process::Process;
 use super::tally::{Round, Tally};
 use crate::connection::frame::Framing;
@@ -73,7 +75,10 @@ struct Common<'a> {
     target: Target,
     load: &'a Load,
     frames: Arc<Frames>,
+    /// Passed by every thread when its connections stand, or can't be made.
     connected: Barrier,
+    /// A thread could not connect: there is no round.
+    failed: AtomicBool,
     window: OnceLock<Window>,
 }
 
@@ -94,6 +99,7 @@ pub(super) fn round(target: Target, load: &Load) -> Result<Round, Error> {
         load,
         frames: Arc::new(frames),
         connected: Barrier::new(threads + 1),
+        failed: AtomicBool::new(false),
         window: OnceLock::new(),
     };
     let (tallies, cpu) = thread::scope(|scope| {
@@ -119,16 +125,33 @@ pub(super) fn round(target: Target, load: &Load) -> Result<Round, Error> {
 }
 
 impl Common<'_> {
+    /// Waits for the other threads; whether all of them are connected.
+    fn all_connected(&self, this: bool) -> bool {
+        if !this {
+            self.failed.store(true, Ordering::SeqCst);
+        }
+        self.connected.wait();
+        !self.failed.load(Ordering::SeqCst)
+    }
+
     /// Begins with the first who asks, once all are connected.
     fn window(&self) -> Window {
         *self.window.get_or_init(|| Window::beginning(Instant::now(), self.load))
+    }
+
+    fn script(&self, connection: usize) -> Script {
+        let load = self.load;
+        let frames = Arc::clone(&self.frames);
+        Script::new(frames, load.mix, connection, load.connections, load.users)
     }
 }
 
 /// The time the server computes from where the round counts to its end.
 #[expect(clippy::disallowed_methods, reason = "a thread that no task runs on")]
 fn watch(common: &Common<'_>) -> Option<Duration> {
-    common.connected.wait();
+    if !common.all_connected(true) {
+        return None;
+    }
     let window = common.window();
     let cpu = || common.target.process.and_then(Process::cpu);
     thread::sleep(window.counts_from.saturating_duration_since(Instant::now()));
@@ -137,63 +160,63 @@ fn watch(common: &Common<'_>) -> Option<Duration> {
     Some(cpu()?.saturating_sub(before))
 }
 
-/// The part of one thread: each of its connections is a task.
+/// The part of one thread.
 fn drive(common: &Common<'_>, thread: usize, threads: usize) -> Result<Tally, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else {
-        // The others are not to wait for this thread.
-        common.connected.wait();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        common.all_connected(false);
         return Err(Error::Runtime);
     };
+    let connections: Vec<usize> = (thread..common.load.connections).step_by(threads).collect();
     let tally = Arc::new(Mutex::new(Tally::new()));
-    runtime
-        .block_on(async {
-            let connections: Vec<usize> =
-                (thread..common.load.connections).step_by(threads).collect();
-            let streams = connect(common.target.address, connections.len()).await;
-            common.connected.wait();
-            let streams = streams?;
-            let window = common.window();
-            let tasks = TaskTracker::new();
-            let peers = connections.into_iter().zip(streams);
-            let peer = |stream| Peer::new(stream, common.load.framing, window, Arc::clone(&tally));
-            match common.load.pace {
-                Pace::Closed { in_flight } => {
-                    for (connection, stream) in peers {
-                        tasks
-                            .spawn(peer(stream).ask_and_wait(common.script(connection), in_flight));
-                    }
-                }
-                Pace::Open { rate } => {
-                    let mut pacer = Pacer::new(window, Arc::clone(&tally));
-                    for (connection, stream) in peers {
-                        let schedule =
-                            Schedule::new(window, rate, connection, common.load.connections);
-                        let stream = pacer.add(stream, schedule, common.script(connection))?;
-                        tasks.spawn(peer(stream).listen(schedule));
-                    }
-                    tasks.spawn_blocking(move || pacer.run());
-                }
-            }
-            tasks.close();
-            tasks.wait().await;
-            Ok(())
-        })
-        .map_err(|source| Error::Connect { address: common.target.address, source })?;
+    let talked = runtime.block_on(async {
+        let streams = connect(common.target.address, connections.len()).await;
+        let all_connected = common.all_connected(streams.is_ok());
+        let streams = streams?;
+        // Otherwise another thread tells why not.
+        if all_connected {
+            talk(common, connections.into_iter().zip(streams), &tally).await?;
+        }
+        Ok(())
+    });
+    talked.map_err(|source| Error::Connect { address: common.target.address, source })?;
     let mut total = Tally::new();
-    total.add(&tally.lock().unwrap_or_else(PoisonError::into_inner));
+    total.add(&lock(&tally));
     Ok(total)
 }
 
-impl Common<'_> {
-    fn script(&self, connection: usize) -> Script {
-        let load = self.load;
-        let frames = Arc::clone(&self.frames);
-        Script::new(frames, load.mix, connection, load.connections, load.users)
+/// Each connection, given by its number and its socket, is a task.
+async fn talk(
+    common: &Common<'_>,
+    connections: impl Iterator<Item = (usize, TcpStream)>,
+    tally: &Arc<Mutex<Tally>>,
+) -> io::Result<()> {
+    let load = common.load;
+    let window = common.window();
+    let tasks = TaskTracker::new();
+    let peer = |stream| Peer::new(stream, load.framing, window, Arc::clone(tally));
+    match load.pace {
+        Pace::Closed { in_flight } => {
+            for (connection, stream) in connections {
+                let script = common.script(connection);
+                tasks.spawn(peer(stream).ask_and_wait(script, in_flight));
+            }
+        }
+        Pace::Open { rate } => {
+            let mut pacer = Pacer::new(window, Arc::clone(tally));
+            for (connection, stream) in connections {
+                let schedule = Schedule::new(window, rate, connection, load.connections);
+                let stream = pacer.add(stream, schedule, common.script(connection))?;
+                tasks.spawn(peer(stream).listen(schedule));
+            }
+            tasks.spawn_blocking(move || pacer.run());
+        }
     }
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
 }
 
-async fn connect(address: SocketAddr, connections: usize) -> std::io::Result<Vec<TcpStream>> {
+async fn connect(address: SocketAddr, connections: usize) -> io::Result<Vec<TcpStream>> {
     let mut streams = Vec::with_capacity(connections);
     for _ in 0..connections {
         let stream = timeout(CONNECT_MAX, TcpStream::connect(address)).await??;
