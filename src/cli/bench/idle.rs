@@ -9,6 +9,11 @@ use super::process::open_files_max;
 
 /// Files that are open beside the connections, with room to spare.
 const OTHER_FILES: u64 = 200;
+/// Connections made at once: fewer than a listener's backlog holds, since beyond it the kernel lets
+/// a connection wait for seconds.
+const BURST: usize = 500;
+/// From one burst to the next.
+const BURST_EVERY: Duration = Duration::from_millis(10);
 /// The server has accepted them all when its memory stays the same for so long.
 const STEADY_FOR: Duration = Duration::from_millis(300);
 /// How often that is looked for.
@@ -34,7 +39,7 @@ pub(super) fn bytes_per_connection(server: &Server, connections: usize) -> Resul
     let open = connect(server.address, connections)?;
     let mut after = resident()?;
     for _ in 0..LOOKS_MAX {
-        rest();
+        rest(STEADY_FOR);
         let now = resident()?;
         if now == after {
             break;
@@ -46,12 +51,18 @@ pub(super) fn bytes_per_connection(server: &Server, connections: usize) -> Resul
 }
 
 fn connect(address: SocketAddr, connections: usize) -> Result<Vec<TcpStream>, Error> {
-    let connect =
-        |_| TcpStream::connect(address).map_err(|source| Error::Connect { address, source });
-    (0..connections).map(connect).collect()
+    let mut open = Vec::with_capacity(connections);
+    while open.len() < connections {
+        if open.len() % BURST == BURST - 1 {
+            rest(BURST_EVERY);
+        }
+        let stream = TcpStream::connect(address);
+        open.push(stream.map_err(|source| Error::Connect { address, source })?);
+    }
+    Ok(open)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a thread that no task runs on")]
-fn rest() {
-    std::thread::sleep(STEADY_FOR);
+fn rest(duration: Duration) {
+    std::thread::sleep(duration);
 }
