@@ -33,11 +33,11 @@ pub(super) fn serve(framing: Framing, tell: impl FnOnce(SocketAddr)) -> io::Resu
 /// Everything that one read brought is answered with one write.
 async fn answer(mut stream: TcpStream, framing: Framing) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    // A connection that never says anything has no buffer.
+    stream.peek(&mut [0]).await?;
     let mut decoder = Decoder::new(framing, FRAME_BYTES_MAX);
     let (mut received, mut out) = (BytesMut::new(), BytesMut::new());
     loop {
-        // A connection that says nothing has no buffer.
-        stream.readable().await?;
         received.reserve(CHUNK_BYTES);
         if stream.read_buf(&mut received).await? == 0 {
             return Ok(());
