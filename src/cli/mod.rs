@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod child;
 pub mod demo;
 mod send;
 mod serve;

@@ -1,9 +1,8 @@
 //! Servers that are started for a measurement, on free ports, and ended with it.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::load::Target;
 use super::process::Process;
+use crate::cli::child;
 use crate::connection::frame::Framing;
 
 /// How long a server may take until it listens.
@@ -19,35 +19,11 @@ const START_MAX: Duration = Duration::from_secs(10);
 /// Between two looks whether Redis listens.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A folder that is gone when the measurement is.
-#[derive(Debug)]
-pub(super) struct Folder(PathBuf);
-
 /// A running server; dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
     pub(super) address: SocketAddr,
-}
-
-impl Folder {
-    pub(super) fn create() -> Result<Self, Error> {
-        let name = format!("stated-bench-{}-{:08x}", std::process::id(), fastrand::u32(..));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).map_err(Error::io("can't make a temporary folder"))?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What can't be removed from the temporary folder now, the system removes later.
-        drop(fs::remove_dir_all(&self.0));
-    }
 }
 
 impl Server {
@@ -60,15 +36,8 @@ impl Server {
 
     /// A daemon with this configuration, in this folder.
     pub(super) fn daemon(folder: &Path, config: &str) -> Result<Self, Error> {
-        let file = folder.join("stated.toml");
-        fs::write(&file, config).map_err(Error::io("can't write the configuration"))?;
-        let mut command = program()?;
-        command.arg("serve").arg("--config").arg(&file).current_dir(folder);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("STATED_") {
-                command.env_remove(name);
-            }
-        }
+        let command = child::serve(folder, config);
+        let mut command = command.map_err(Error::io("can't prepare the daemon"))?;
         Self::start(&mut command, "the daemon")
     }
 
@@ -141,19 +110,11 @@ fn program() -> Result<Command, Error> {
 /// Reads the log to its end, so that the server never waits for its reader.
 fn read_log(log: ChildStderr, found: &Sender<SocketAddr>) {
     for line in BufReader::new(log).lines().map_while(Result::ok) {
-        if let Some(address) = listening(&line) {
+        if let Some(address) = child::listening(&line) {
             // Nobody listens any more once the first address is known.
             found.send(address).ok();
         }
     }
-}
-
-fn listening(line: &str) -> Option<SocketAddr> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    if line.get("message")?.as_str()? != "listening" {
-        return None;
-    }
-    line.get("address")?.as_str()?.parse().ok()
 }
 
 fn free_address() -> Result<SocketAddr, Error> {

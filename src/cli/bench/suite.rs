@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::child::{Folder, Server};
+use super::child::Server;
 use super::load::{Load, Pace};
 use super::messages::Mix;
 use super::report::p99;
 use super::table::{Figures, Goal, Row};
 use super::tally::Round;
 use super::{Error, Outcome, idle, redis_benchmark, threads};
+use crate::cli::child::Folder;
 use crate::connection::frame::Framing;
 
 /// Users that are spoken of.
@@ -155,7 +156,7 @@ fn against_echo(
     unit: &'static str,
     effort: Effort,
 ) -> Result<Row, Error> {
-    let folder = Folder::create()?;
+    let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
     let daemon = Server::daemon(folder.path(), &config(store, None))?;
     let echo = Server::echo(load.framing)?;
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
@@ -182,7 +183,7 @@ fn redis(
             return Ok(row);
         }
     }
-    let folder = Folder::create()?;
+    let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
     let redis = Server::redis(folder.path())?;
     let daemon = Server::daemon(folder.path(), &config(Store::Redis, Some(&redis)))?;
     let load = effort.load(connections, Pace::Closed { in_flight });
@@ -218,7 +219,7 @@ fn idle_memory(effort: Effort) -> Result<Row, Error> {
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
         // Memory that was used once stays with a process, so each round has new ones.
-        let folder = Folder::create()?;
+        let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
         let echo = Server::echo(Framing::Length4)?;
         let daemon = Server::daemon(folder.path(), &config(Store::Memory, None))?;
         let kib = |server| {

@@ -3,21 +3,18 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use super::Error;
+use crate::cli::child::{self, Folder};
 
 /// How long the daemon may take to say where it listens.
 const START_MAX: Duration = Duration::from_secs(10);
 /// Log lines that are shown when it does not.
 const LINES_SHOWN: usize = 10;
-
-/// A folder that is gone when the demo is.
-pub(super) struct Folder(PathBuf);
 
 /// A running daemon; dropping it kills it.
 pub(super) struct Daemon {
@@ -25,39 +22,11 @@ pub(super) struct Daemon {
     pub(super) address: SocketAddr,
 }
 
-impl Folder {
-    pub(super) fn create() -> Result<Self, Error> {
-        let name = format!("stated-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).map_err(Error::io("can't make a temporary folder"))?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What can't be removed from the temporary folder now, the system removes later.
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
 impl Daemon {
     /// Starts `stated serve` with the given configuration and waits until it listens.
     pub(super) fn start(folder: &Folder, config: &str) -> Result<Self, Error> {
-        let file = folder.path().join("stated.toml");
-        std::fs::write(&file, config).map_err(Error::io("can't write the configuration"))?;
-        let program = std::env::current_exe().map_err(Error::io("can't find the program"))?;
-        let mut command = Command::new(program);
-        command.arg("serve").arg("--config").arg(&file).current_dir(folder.path());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("STATED_") {
-                command.env_remove(name);
-            }
-        }
+        let command = child::serve(folder.path(), config);
+        let mut command = command.map_err(Error::io("can't prepare the daemon"))?;
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -108,7 +77,7 @@ fn stop_at_once(child: &mut Child) {
 fn read_log(log: ChildStderr, found: &Sender<Result<SocketAddr, String>>) {
     let mut last = VecDeque::new();
     for line in BufReader::new(log).lines().map_while(Result::ok) {
-        if let Some(address) = listening(&line) {
+        if let Some(address) = child::listening(&line) {
             // Nobody listens any more once the first address is known.
             drop(found.send(Ok(address)));
         }
@@ -119,14 +88,6 @@ fn read_log(log: ChildStderr, found: &Sender<Result<SocketAddr, String>>) {
     }
     let lines: Vec<String> = last.into();
     drop(found.send(Err(lines.join("\n"))));
-}
-
-fn listening(line: &str) -> Option<SocketAddr> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    if line.get("message")?.as_str()? != "listening" {
-        return None;
-    }
-    line.get("address")?.as_str()?.parse().ok()
 }
 
 fn wait_for_address(addresses: &Receiver<Result<SocketAddr, String>>) -> Result<SocketAddr, Error> {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::Error;
-use super::daemon::{Daemon, Folder};
+use super::daemon::Daemon;
 use super::peers::{Client, Manner, Server};
+use crate::cli::child::Folder;
 use crate::cli::send::readable;
 
 /// Plays the day from the first user's arrival to the last study time's delivery.
 pub(super) fn tell() -> Result<(), Error> {
-    let folder = Folder::create()?;
+    let folder = Folder::create("demo").map_err(Error::io("can't make a temporary folder"))?;
     let fleet = Fleet::start()?;
     let config = fleet.config();
     let daemon = Daemon::start(&folder, &config)?;
