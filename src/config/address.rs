@@ -1,6 +1,6 @@
 //! Host and port, as addresses are written.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Checks `host:port`; the error says what is wrong without repeating the text.
 pub(super) fn parse(text: &str, lowest_port: u16) -> Result<String, String> {
@@ -19,6 +19,13 @@ pub(super) fn parse_with_default(text: &str, default_port: u16) -> Result<String
         Some(port) => check_port(port, 1).map(|()| text.to_owned()),
         None => Ok(format!("{host}:{default_port}")),
     }
+}
+
+/// Whether `host:port` or `host` names this machine to itself alone.
+pub(super) fn is_loopback(text: &str) -> bool {
+    let host = split(text).map_or(text, |(host, _)| host);
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    literal.map_or(host == "localhost", |address| address.to_canonical().is_loopback())
 }
 
 fn split(text: &str) -> Result<(&str, Option<&str>), String> {

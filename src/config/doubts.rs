@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, Gateway, StoreUrl, StudyTimeReply};
+use super::{Config, Gateway, StoreUrl, StudyTimeReply, address};
 
 /// After this time the fleet's clients give up and drop the connection.
 const CLIENTS_GIVE_UP: Duration = Duration::from_secs(10);
@@ -23,6 +23,7 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     for (name, gateway) in all {
         doubts.extend(frame_bytes(name, gateway));
     }
+    doubts.extend(admin_token(config));
     doubts
 }
 
@@ -69,6 +70,19 @@ fn frame_bytes(name: &str, gateway: &Gateway) -> Option<String> {
     })
 }
 
+/// A name may be resolved to anything, so only what is loopback by its text leaves no doubt.
+fn admin_token(config: &Config) -> Option<String> {
+    let admin = &config.admin;
+    let is_open = admin.token.is_none() && !admin.address.is_empty();
+    (is_open && !address::is_loopback(&admin.address)).then(|| {
+        format!(
+            "admin.address is {}, which others may reach, and there is no admin.token: the admin \
+             API will refuse every request that changes something",
+            admin.address
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +98,26 @@ mod tests {
     #[test]
     fn the_defaults_leave_no_doubt() {
         check(|_| {}, &[]);
+    }
+
+    #[test]
+    fn an_admin_server_that_others_reach_without_a_token_is_doubted() {
+        let doubt = "admin.address is 0.0.0.0:8091, which others may reach, and there is no \
+                     admin.token: the admin API will refuse every request that changes something";
+        check(|config| config.admin.address = "0.0.0.0:8091".to_owned(), &[doubt]);
+        check(|config| config.admin.address = String::new(), &[]);
+        for loopback in ["127.0.0.2:1", "[::1]:1", "localhost:1"] {
+            let mut config = Config::default();
+            config.admin.address = loopback.to_owned();
+            assert_eq!(of(&config), Vec::<String>::new());
+        }
+        check(
+            |config| {
+                config.admin.address = "0.0.0.0:8091".to_owned();
+                config.admin.token = Some(Secret::new("0123456789abcdef"));
+            },
+            &[],
+        );
     }
 
     #[test]

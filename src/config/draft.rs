@@ -176,6 +176,6 @@ fn blank() -> Config {
             time_zone: String::new(),
         },
         log: Log { level: String::new(), format: LogFormat::Auto },
-        admin: Admin { address: String::new() },
+        admin: Admin { address: String::new(), token: None, closed_connections_max: 0 },
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::form::{Form, count, duration, flag, size, text, word};
 use super::{
     Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
-    Signaling, Store, StudyTimeReply, address, checks, store_url,
+    Signaling, Store, StudyTimeReply, address, checks, store_url, token,
 };
 use crate::connection::frame::Framing;
 
@@ -332,13 +332,31 @@ fn log() -> Vec<Key<Log>> {
 }
 
 fn admin() -> Vec<Key<Admin>> {
-    vec![key(
-        "address",
-        super::ADMIN_ADDRESS,
-        text("HOST:PORT, or \"\" for none", admin_address, |admin: &mut Admin| &mut admin.address),
-        "Where health and metrics are served over HTTP, to whoever can connect; if the default is \
-         taken, they are not, and a warning is logged.",
-    )]
+    vec![
+        key(
+            "address",
+            super::ADMIN_ADDRESS,
+            text("HOST:PORT, or \"\" for none", admin_address, |admin: &mut Admin| {
+                &mut admin.address
+            }),
+            "Where health, metrics and the admin API are served over HTTP, to whoever can connect; \
+             if the default is taken, they are not, and a warning is logged.",
+        ),
+        key(
+            "token",
+            "",
+            text(token::EXPECTED, token::parse, |admin: &mut Admin| &mut admin.token)
+                .shown_by(token::shown),
+            "The bearer token without which the admin API changes nothing; with none, it changes \
+             something only for whoever asks over loopback.",
+        ),
+        key(
+            "closed_connections_max",
+            "10000",
+            count(0..=1_000_000, |admin| &mut admin.closed_connections_max),
+            "Connections that ended and are still listed by the admin API.",
+        ),
+    ]
 }
 
 fn admin_address(text: &str) -> Result<String, String> {

@@ -13,6 +13,7 @@ pub mod mistake;
 #[cfg(test)]
 mod reference;
 mod store_url;
+mod token;
 mod value;
 
 use std::ffi::OsString;
@@ -304,6 +305,10 @@ pub enum LogFormat {
 pub struct Admin {
     /// Host and port; empty for none.
     pub address: String,
+    /// What requests that change something have to carry; `None` leaves them to loopback.
+    pub token: Option<Secret>,
+    /// Ended connections that are remembered at the most.
+    pub closed_connections_max: usize,
 }
 
 #[cfg(test)]

@@ -81,7 +81,11 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             time_zone: "Asia/Seoul".to_owned(),
         },
         log: Log { level: "info".to_owned(), format: LogFormat::Auto },
-        admin: Admin { address: "127.0.0.1:8091".to_owned() },
+        admin: Admin {
+            address: "127.0.0.1:8091".to_owned(),
+            token: None,
+            closed_connections_max: 10_000,
+        },
     };
     assert_eq!(Config::default(), expected);
     assert_eq!(load(&Sources::default()).unwrap(), expected);
