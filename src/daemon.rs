@@ -15,6 +15,7 @@ use crate::admin::{self, Desk};
 use crate::config::{Config, StoreUrl};
 use crate::connection::accept::{Bell, BindError, Door, Listener};
 use crate::connection::passed::{Passed, PassedError};
+use crate::connection::registry::Registry;
 use crate::domain::{Context, Settings};
 use crate::error::Code;
 use crate::nightly::Nightly;
@@ -98,8 +99,10 @@ impl Daemon {
             day_closed: Notify::new(),
             metrics: Arc::default(),
         });
+        let registry = Arc::new(Registry::new(config.admin.closed_connections_max));
         let door = Arc::new(Door::new(
             Arc::clone(&context),
+            Arc::clone(&registry),
             config.limits.clone(),
             serving.clone(),
             stop_serving.clone(),

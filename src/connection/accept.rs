@@ -13,8 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::account::Origin;
 use super::frame::Framing;
 use super::passed::Passed;
+use super::registry::Registry;
 use super::{Connection, Shared};
 use crate::config::{Limits, Listen};
 use crate::domain::Context;
@@ -68,6 +70,7 @@ pub struct Bell {
 #[derive(Debug)]
 pub struct Door {
     shared: Arc<Shared>,
+    registry: Arc<Registry>,
     places: Arc<Semaphore>,
     /// Cancelled when nobody is let in any more.
     closed: CancellationToken,
@@ -130,6 +133,7 @@ impl Door {
     /// A door with `limits.max_connections` places.
     pub fn new(
         context: Arc<Context>,
+        registry: Arc<Registry>,
         limits: Limits,
         tasks: TaskTracker,
         stop: CancellationToken,
@@ -139,7 +143,7 @@ impl Door {
         let shared = Arc::new(Shared { context, limits, tasks, stop, hasher });
         let closed = CancellationToken::new();
         let (turned_away, failed) = (Throttle::new(), Throttle::new());
-        Self { shared, places, closed, turned_away, failed }
+        Self { shared, registry, places, closed, turned_away, failed }
     }
 
     /// Connections being served.
@@ -171,7 +175,10 @@ impl Door {
                 accepted = listener.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, listener.framing).await,
+                Ok((stream, peer)) => {
+                    let (listener, framing) = (listener.address, listener.framing);
+                    self.admit(stream, Origin { peer, listener, framing }).await;
+                }
                 Err(error) => {
                     if let Some(Admitted { held_back }) = self.failed.admit() {
                         let address = listener.address;
@@ -192,7 +199,8 @@ impl Door {
     }
 
     /// Serves the peer in a task of its own, if there is a place.
-    async fn admit(&self, stream: TcpStream, peer: SocketAddr, framing: Framing) {
+    async fn admit(&self, stream: TcpStream, origin: Origin) {
+        let peer = origin.peer;
         let metrics = &self.shared.context.metrics;
         let Some(place) = self.place().await else {
             metrics.connections.turned_away.fetch_add(1, Relaxed);
@@ -206,19 +214,19 @@ impl Door {
             tracing::debug!(%peer, "the socket keeps its defaults: {error}");
         }
         let counted = Counted::new(Arc::clone(metrics));
-        let connection = Connection::new(stream, framing, Arc::clone(&self.shared));
+        let registered = self.registry.register(origin);
+        let shared = Arc::clone(&self.shared);
+        let connection = Connection::new(stream, registered.account(), shared);
         self.shared.tasks.spawn(async move {
             let _place = place;
             tracing::debug!(%peer, "connected");
-            match connection.serve().await {
-                Ok(reason) => {
-                    counted.close(reason);
-                    tracing::debug!(%peer, reason = reason.name(), "disconnected");
-                }
-                Err(error) => {
-                    counted.close(CloseReason::Lost);
-                    tracing::debug!(%peer, "connection lost: {error}");
-                }
+            let served = connection.serve().await;
+            let reason = served.as_ref().map_or(CloseReason::Lost, |reason| *reason);
+            counted.close(reason);
+            registered.close(reason);
+            match served {
+                Ok(reason) => tracing::debug!(%peer, reason = reason.name(), "disconnected"),
+                Err(error) => tracing::debug!(%peer, "connection lost: {error}"),
             }
         });
     }

@@ -4,10 +4,12 @@
 //! the peer reads its replies; what a pass over the input makes of replies leaves in one write.
 
 pub mod accept;
+pub mod account;
 pub mod frame;
 mod in_flight;
 mod members;
 pub mod passed;
+pub mod registry;
 pub mod request;
 pub mod route;
 
@@ -22,7 +24,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hashbrown::DefaultHashBuilder;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Limits;
 use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Connections};
+use account::Account;
 use frame::{Decoder, Framing};
 use in_flight::InFlight;
 use request::Request;
@@ -65,6 +68,7 @@ pub struct Shared {
 pub struct Connection<S> {
     stream: S,
     framing: Framing,
+    account: Arc<Account>,
     shared: Arc<Shared>,
     input: Input,
     output: BytesMut,
@@ -84,16 +88,25 @@ struct Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InputState {
     Open,
-    /// The daemon stops: what has arrived is still read, up to so many bytes.
-    Draining(usize),
+    /// It is to end: what has arrived is still read, up to so many bytes.
+    Draining(usize, CloseReason),
     /// The peer closed its side, or its stream can't be trusted any more.
     Closed,
+}
+
+/// How an exchange with a peer ended that did not break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exchanged {
+    /// All that was read is answered, and written.
+    All,
+    /// An operator closed it, and the peer did not read its answers in time.
+    CutShort,
 }
 
 impl InputState {
     fn after_reading(self, bytes: usize) -> Self {
         match self {
-            Self::Draining(left) => Self::Draining(left.saturating_sub(bytes)),
+            Self::Draining(left, why) => Self::Draining(left.saturating_sub(bytes), why),
             Self::Open | Self::Closed => self,
         }
     }
@@ -101,11 +114,13 @@ impl InputState {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection from its first byte on.
-    pub fn new(stream: S, framing: Framing, shared: Arc<Shared>) -> Self {
+    pub fn new(stream: S, account: Arc<Account>, shared: Arc<Shared>) -> Self {
+        let framing = account.origin.framing;
         let decoder = Decoder::new(framing, shared.limits.max_frame_bytes);
         Self {
             stream,
             framing,
+            account,
             input: Input { buffer: BytesMut::new(), decoder, state: InputState::Open },
             output: BytesMut::new(),
             in_flight: InFlight::new(Arc::clone(&shared)),
@@ -115,31 +130,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Serves the peer until it leaves, its stream breaks, or the daemon stops. Every frame that
-    /// was read is answered before.
+    /// Serves the peer until it leaves, its stream breaks, an operator closes it, or the daemon
+    /// stops. Every frame that was read is answered before, to a peer that reads.
     pub async fn serve(mut self) -> io::Result<CloseReason> {
-        if let Err(error) = self.exchange().await {
-            // The peer is gone; what it asked for before is done all the same.
-            poll_fn(|task| self.in_flight.poll_work(task)).await;
-            self.in_flight.pop_unheard();
-            return Err(error);
+        match self.exchange().await {
+            Ok(Exchanged::All) => {
+                let reason = self.close_reason;
+                self.linger().await.map(|()| reason)
+            }
+            Ok(Exchanged::CutShort) => {
+                self.finish_unheard().await;
+                Ok(CloseReason::Operator)
+            }
+            Err(error) => {
+                self.finish_unheard().await;
+                Err(error)
+            }
         }
-        let reason = self.close_reason;
-        self.linger().await.map(|()| reason)
     }
 
-    async fn exchange(&mut self) -> io::Result<()> {
-        let stop = self.shared.stop.clone();
+    async fn exchange(&mut self) -> io::Result<Exchanged> {
+        let (stop, account) = (self.shared.stop.clone(), Arc::clone(&self.account));
         let mut stopped = pin!(stop.cancelled());
+        // Set when an operator closes the connection.
+        let mut cut: Option<Pin<Box<Sleep>>> = None;
         loop {
             tokio::select! {
                 biased;
-                done = poll_fn(|task| self.poll_exchange(task)) => return done,
+                done = poll_fn(|task| self.poll_exchange(task)) => {
+                    return done.map(|()| Exchanged::All);
+                }
                 () = &mut stopped, if self.input.state == InputState::Open => {
-                    self.input.state = InputState::Draining(DRAIN_BYTES_MAX);
+                    self.drain(CloseReason::Stopping);
+                }
+                () = poll_fn(|task| account.poll_close_asked(task)), if cut.is_none() => {
+                    self.drain(CloseReason::Operator);
+                    // By then every answer is there: what is left is not read by the peer.
+                    cut = Some(Box::pin(sleep(self.shared.limits.request_timeout)));
+                }
+                () = poll_fn(|task| poll_timer(cut.as_mut(), task)), if cut.is_some() => {
+                    return Ok(Exchanged::CutShort);
                 }
             }
         }
+    }
+
+    /// Reads what has arrived, and then nothing more.
+    fn drain(&mut self, why: CloseReason) {
+        if self.input.state == InputState::Open {
+            self.input.state = InputState::Draining(DRAIN_BYTES_MAX, why);
+        }
+    }
+
+    /// Nobody hears the answers; what was asked for is done all the same.
+    async fn finish_unheard(&mut self) {
+        poll_fn(|task| self.in_flight.poll_work(task)).await;
+        self.in_flight.pop_unheard();
     }
 
     /// Does whatever can be done now; ready when all is read, answered and written.
@@ -157,6 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             break;
         }
+        self.account.in_flight.set(self.in_flight.len());
         if self.in_flight.is_empty() && self.output.is_empty() {
             if self.input.state == InputState::Closed {
                 return Poll::Ready(Ok(()));
@@ -181,11 +228,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(Some(found)) => {
                 let request = Request::decode(&self.input.buffer[found.start..found.end]);
                 self.input.decoder.consume(&mut self.input.buffer, found);
+                self.account.requests.add(1);
                 self.in_flight.start(request, task);
                 Ok(true)
             }
             Ok(None) => self.poll_read(task),
             Err(broken) => {
+                self.account.requests.add(1);
                 self.in_flight.push_error(broken.into());
                 self.close_input(CloseReason::Framing);
                 Ok(true)
@@ -194,8 +243,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_read(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
-        if self.input.state == InputState::Draining(0) {
-            self.close_input(CloseReason::Stopping);
+        if let InputState::Draining(0, why) = self.input.state {
+            self.close_input(why);
             return Ok(false);
         }
         self.input.buffer.reserve(READ_BYTES);
@@ -203,15 +252,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Poll::Ready(Ok(0)) => self.close_input(CloseReason::Peer),
             Poll::Ready(Ok(read)) => {
                 self.figures().received_bytes.fetch_add(read as u64, Relaxed);
+                self.account.received_bytes.add(read);
                 self.input.state = self.input.state.after_reading(read);
                 return Ok(true);
             }
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {
                 // Nothing more has arrived, unless the runtime only wants others to have a turn.
-                let draining = matches!(self.input.state, InputState::Draining(_));
-                if draining && tokio::task::coop::has_budget_remaining() {
-                    self.close_input(CloseReason::Stopping);
+                if let InputState::Draining(_, why) = self.input.state
+                    && tokio::task::coop::has_budget_remaining()
+                {
+                    self.close_input(why);
                 }
             }
         }
@@ -228,6 +279,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes the answers that are next in order into the output buffer.
     fn put_answers(&mut self) -> io::Result<()> {
         while let Some(answer) = self.in_flight.next_answer() {
+            if let Err(error) = answer {
+                self.account.note_error(error.code(), error);
+            }
             // An error here means that the framing can't carry any answer: the peer is told by
             // closing the connection.
             route::put_answer(answer, self.framing, &mut self.output)
@@ -247,6 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(written)) => {
                     self.output.advance(written);
                     self.figures().sent_bytes.fetch_add(written as u64, Relaxed);
+                    self.account.sent_bytes.add(written);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(progress),
@@ -299,4 +354,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         tokio::time::timeout(LINGER, until_closed).await.unwrap_or(Ok(()))
     }
+}
+
+fn poll_timer(timer: Option<&mut Pin<Box<Sleep>>>, task: &mut TaskContext<'_>) -> Poll<()> {
+    timer.map_or(Poll::Pending, |timer| timer.as_mut().poll(task))
 }

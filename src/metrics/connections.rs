@@ -16,6 +16,8 @@ pub enum CloseReason {
     Framing,
     /// The daemon stops.
     Stopping,
+    /// An operator closed it.
+    Operator,
     /// Its task ended before its time: by a panic, or with the grace period.
     Cut,
 }
@@ -42,7 +44,8 @@ pub struct Counted {
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 5] = [Self::Peer, Self::Lost, Self::Framing, Self::Stopping, Self::Cut];
+    pub const ALL: [Self; 6] =
+        [Self::Peer, Self::Lost, Self::Framing, Self::Stopping, Self::Operator, Self::Cut];
 
     /// The label `reason`.
     pub fn name(self) -> &'static str {
@@ -51,6 +54,7 @@ impl CloseReason {
             Self::Lost => "lost",
             Self::Framing => "framing",
             Self::Stopping => "stopping",
+            Self::Operator => "operator",
             Self::Cut => "cut",
         }
     }

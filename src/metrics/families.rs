@@ -59,7 +59,8 @@ const OUTCOME: Label =
 const REASON: Label = Label {
     name: "reason",
     values: "`peer` (it closed), `lost` (it broke), `framing` (its messages can't be told apart), \
-             `stopping` (the daemon stops), `cut` (a panic, or the end of the grace period)",
+             `stopping` (the daemon stops), `operator` (one closed it), `cut` (a panic, or the end \
+             of the grace period)",
 };
 const OPERATION: Label = Label { name: "operation", values: "the operations of the store's port" };
 const PEER: Label = Label { name: "peer", values: "`room`, `signaling`, `auth`" };
