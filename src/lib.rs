@@ -10,6 +10,7 @@ pub mod connection;
 pub mod daemon;
 pub mod domain;
 pub mod error;
+pub mod log;
 pub mod metrics;
 pub mod nightly;
 pub mod store;

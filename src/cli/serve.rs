@@ -1,19 +1,18 @@
 //! `stated serve`: configure, open, serve, stop.
 
 use std::error::Error;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::ServeArgs;
-use crate::config::{self, Config, LogFormat, Sources};
+use crate::config::{self, Config, Sources};
 use crate::connection::passed::Passed;
 use crate::daemon::Daemon;
+use crate::log::{self, chain};
 use crate::systemd::notify::Notifier;
 use crate::systemd::report::Reporter;
 
@@ -39,10 +38,13 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
-    if let Err(error) = start_log(&config.log) {
-        eprintln!("stated: the log can't be set up: {error}");
-        return ExitCode::from(WRONG_CONFIGURATION);
-    }
+    let _filter = match log::start(&config.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("stated: the log can't be set up: {}", chain(&error));
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
+    };
     // What systemd passes stands in the environment, which is read before threads start.
     let notifier = Notifier::from_environment();
     let passed = match Passed::from_environment() {
@@ -77,7 +79,7 @@ async fn serve(config: Config, passed: Passed, notifier: Notifier) -> Result<(),
     announce(&config);
     let grace = config.limits.shutdown_grace;
     let daemon = Daemon::start(config, passed).await.inspect_err(|error| {
-        notifier.send(&[NotifyState::Status(&chain(error))]);
+        notifier.send(&[NotifyState::Status(&chain(error).to_string())]);
     })?;
     tracing::info!("ready");
     let mut reporter = Reporter::new(notifier, daemon.vitals());
@@ -113,30 +115,4 @@ fn announce(config: &Config) {
     for doubt in config.doubts() {
         tracing::warn!("{doubt}");
     }
-}
-
-fn start_log(log: &config::Log) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&log.level)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let on_terminal = std::io::stderr().is_terminal();
-    match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-        LogFormat::Auto if !on_terminal => lines.json().flatten_event(true).init(),
-        LogFormat::Text | LogFormat::Auto => lines.with_ansi(on_terminal).init(),
-    }
-    // A panic costs one task; it must be seen where everything else is seen.
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    Ok(())
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -136,7 +136,7 @@ impl fmt::Display for Problem {
 }
 
 /// The candidate a misspelt word most resembles, if it resembles one.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
