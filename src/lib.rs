@@ -4,6 +4,7 @@
 //! in the order of a message's way: [`connection`] → [`domain`] → [`store`] → [`upstream`].
 
 pub mod admin;
+pub mod build;
 pub mod cli;
 pub mod config;
 pub mod connection;

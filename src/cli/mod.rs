@@ -12,12 +12,18 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::build;
 use crate::config;
 use crate::connection::frame::Framing;
 
 /// State-management daemon for fleets of real-time services: who is where, and for how long.
 #[derive(Debug, Parser)]
-#[command(name = "stated", version, propagate_version = true)]
+#[command(
+    name = "stated",
+    version = build::VERSION,
+    long_version = build::DESCRIPTION,
+    propagate_version = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -196,7 +196,7 @@ fn the_demo_plays_its_day_to_the_end() {
 #[test]
 fn version_and_help_say_what_this_is() {
     let dir = TempDir::new().unwrap();
-    let version = run(dir.path(), &["--version"]);
+    let version = run(dir.path(), &["-V"]);
     assert_eq!(text(&version.stdout), concat!("stated ", env!("CARGO_PKG_VERSION"), "\n"));
     let help = run(dir.path(), &["--help"]);
     assert!(version.status.success() && help.status.success());
@@ -207,6 +207,29 @@ fn version_and_help_say_what_this_is() {
     }
     for wrong in [&["dance"][..], &[], &["serve", "--nonsense"]] {
         assert_eq!(run(dir.path(), wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_long_version_names_the_commit_it_was_built_from() {
+    let dir = TempDir::new().unwrap();
+    let version = run(dir.path(), &["--version"]);
+    let (first, second) = text(&version.stdout).split_once('\n').unwrap();
+    let (head, commit) = first.split_once(" (").unwrap();
+    assert_eq!(head, concat!("stated ", env!("CARGO_PKG_VERSION")));
+    assert!(commit.starts_with(stated::build::COMMIT) && commit.ends_with(')'), "{first}");
+    assert!(second.starts_with("features: ") && second.contains("; target: "), "{second}");
+    // What git says of this source, where it was asked.
+    let git = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    if let Ok(output) = git
+        && output.status.success()
+        && option_env!("STATED_COMMIT").is_none()
+        && stated::build::COMMIT != "unknown"
+    {
+        assert!(text(&output.stdout).starts_with(stated::build::COMMIT), "{first}");
     }
 }
 
