@@ -70,6 +70,15 @@ const CALL_OUTCOME: Label = Label {
 };
 const POOL_EVENT: Label =
     Label { name: "event", values: "`opened`, `failed` to open, `discarded`" };
+const POOL_STATE: Label = Label {
+    name: "state",
+    values: "`in_use` (a call is under way), `idle`, `opening` (being made)",
+};
+const BREAKER: Label = Label {
+    name: "state",
+    values: "`closed` (connections are made as needed), `half_open` (one, to see whether the peer \
+             is back), `open` (none for now: the latest attempts failed)",
+};
 const ROOM_OUTCOME: Label = Label {
     name: "outcome",
     values: "`answered`, `refused`, `unknown`, `dropped_full`, `dropped_late`, `dropped_long`, \
@@ -127,6 +136,14 @@ families! {
         "How long calls took, waiting for a connection included";
     POOL = Counter "stated_gateway_connections_total" [PEER, POOL_EVENT]
         "What happened to connections to other services";
+    POOL_NOW = Gauge "stated_gateway_pool_connections" [PEER, POOL_STATE]
+        "Connections to other services, by what they do";
+    POOL_MAX = Gauge "stated_gateway_pool_connections_max" [PEER]
+        "How many of them there may be: the gateway's pool_size";
+    WAITING = Gauge "stated_gateway_waiting_callers" [PEER]
+        "Calls that wait for a connection";
+    BREAKER_STATE = Gauge "stated_gateway_breaker_state" [PEER, BREAKER]
+        "1 for the state in which the gateway's breaker is, 0 for the others";
     ROOM_OUTS = Counter "stated_room_outs_total" [ROOM_OUTCOME]
         "What became of tellings that a user left; each ends in exactly one outcome";
     ROOM_RETRIES = Counter "stated_room_out_retries_total" []

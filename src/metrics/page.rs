@@ -10,7 +10,7 @@ use super::text::Text;
 use super::{Metrics, nights::Nights};
 use crate::domain::{Context, UnixMillis};
 use crate::store::{Night, Observed};
-use crate::upstream::{Gateway, RoomCounters, Upstream};
+use crate::upstream::{BreakerState, Gateway, RoomCounters, Upstream};
 
 /// The media type of the page.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,6 +33,7 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
     put_connections(&mut text, &metrics.connections);
     put_store(&mut text, &context.store);
     put_gateways(&mut text, &context.upstream);
+    put_pools(&mut text, &context.upstream);
     put_room_outs(&mut text, context.upstream.room.counters());
     let mut up = text.family(&family::UP);
     for (name, is_up) in found.dependencies {
@@ -117,6 +118,30 @@ fn put_gateways(text: &mut Text, upstream: &Upstream) {
             ("discarded", &counters.discarded),
         ] {
             samples.labelled([gateway.peer(), event], count.load(Relaxed));
+        }
+    }
+}
+
+fn put_pools(text: &mut Text, upstream: &Upstream) {
+    let pools = upstream.gateways().map(|gateway| (gateway.peer(), gateway.standing()));
+    let mut samples = text.family(&family::POOL_NOW);
+    for (peer, pool) in &pools {
+        samples.labelled([*peer, "in_use"], pool.in_use);
+        samples.labelled([*peer, "idle"], pool.idle);
+        samples.labelled([*peer, "opening"], pool.opening);
+    }
+    let mut samples = text.family(&family::POOL_MAX);
+    for (peer, pool) in &pools {
+        samples.labelled([*peer], pool.connections_max);
+    }
+    let mut samples = text.family(&family::WAITING);
+    for (peer, pool) in &pools {
+        samples.labelled([*peer], pool.waiting);
+    }
+    let mut samples = text.family(&family::BREAKER_STATE);
+    for (peer, pool) in &pools {
+        for state in BreakerState::ALL {
+            samples.labelled([*peer, state.name()], u8::from(pool.breaker == state));
         }
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::breaker::Stand;
 use super::call::{DropCause, Failure, Received, Rest};
 use super::connect::ConnectFailure;
 use super::pool::{Counters, NoConnection, Patience, Pool};
 use super::reply::{Reply, is_error};
+use super::standing::Standing;
 use crate::config;
 
 /// How long a caller waits for a trial connection to a peer that did not answer the last ones.
@@ -149,14 +151,22 @@ impl Gateway {
         &self.pool.counters
     }
 
+    /// The pool, who waits for it, and whether it may grow.
+    pub fn standing(&self) -> Standing {
+        self.pool.standing()
+    }
+
     /// Whether the latest attempt to connect succeeded, or none was made yet.
     pub fn is_reachable(&self) -> bool {
-        self.pool.is_reachable()
+        self.pool.stand() == Stand::Closed
     }
 
     /// Until when calls that need a new connection fail at once; `None` if they would try.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.pool.retry_at()
+        match self.pool.stand() {
+            Stand::Closed | Stand::HalfOpen => None,
+            Stand::Open { retry_at, .. } => Some(retry_at),
+        }
     }
 
     /// A message that is too long is found out before a connection is taken for it.
@@ -221,8 +231,8 @@ mod tests {
 
     use super::*;
     use crate::connection::frame::Framing;
-    use crate::upstream::REPLY_BYTES_MAX;
     use crate::upstream::fake::{DeadPeer, Peer, Talk, config, eventually, far, framed};
+    use crate::upstream::{BreakerState, REPLY_BYTES_MAX};
 
     const REFUSED: ConnectFailure = ConnectFailure::Io(std::io::ErrorKind::ConnectionRefused);
 
@@ -297,6 +307,45 @@ mod tests {
         }
         assert_eq!(gateway.counters().opened.load(Relaxed), 1);
         assert!(talk.is_quiet().await);
+    }
+
+    #[tokio::test]
+    async fn the_standing_tells_connections_in_use_from_idle_ones_and_counts_who_waits() {
+        let peer = Peer::new(Framing::Length4).await;
+        let config = config::Gateway { pool_size: 1, ..config(peer.address(), Framing::Length4) };
+        let gateway = gateway(&config);
+        let nothing = Standing {
+            in_use: 0,
+            idle: 0,
+            opening: 0,
+            connections_max: 1,
+            waiting: 0,
+            breaker: BreakerState::Closed,
+        };
+        assert_eq!(gateway.standing(), nothing);
+        let calls = join_all(["one", "two", "three"].map(|message| call(&gateway, message)));
+        let answers = async {
+            let mut talk = peer.accept().await;
+            let first = talk.hear().await.unwrap();
+            let busy = Standing { in_use: 1, waiting: 2, ..nothing };
+            eventually(|| gateway.standing() == busy).await;
+            talk.say(first.as_bytes()).await;
+            echo_once(&mut talk).await;
+            echo_once(&mut talk).await;
+            talk
+        };
+        let (replies, _talk) = join!(calls, answers);
+        assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+        assert_eq!(gateway.standing(), Standing { idle: 1, ..nothing });
+    }
+
+    #[tokio::test]
+    async fn the_standing_of_a_peer_that_refuses_is_not_closed() {
+        let dead = DeadPeer::new();
+        let gateway = gateway(&config(dead.address(), Framing::Length4));
+        assert!(call(&gateway, "hi").await.unwrap_err().nothing_sent());
+        assert_ne!(gateway.standing().breaker, BreakerState::Closed);
+        eventually(|| gateway.standing().breaker == BreakerState::HalfOpen).await;
     }
 
     /// Of those in line only the first is sent: when its connection is given up, the time of the

@@ -17,6 +17,7 @@ mod pool;
 mod reply;
 mod report;
 mod room;
+mod standing;
 mod turn;
 
 pub use call::{DropCause, REPLY_BYTES_MAX};
@@ -26,6 +27,7 @@ pub use gateway::{CallError, Gateway};
 pub use pool::Counters;
 pub use reply::{OwnerReply, Reply};
 pub use room::{RoomCounters, RoomGateway, RoomOut};
+pub use standing::{BreakerState, Standing};
 pub use turn::{Turn, Turns};
 
 use tokio::time::Instant;

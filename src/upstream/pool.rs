@@ -20,6 +20,7 @@ use super::call::Connection;
 use super::calls::Calls;
 use super::connect::{ConnectFailure, connect};
 use super::lease::Lease;
+use super::standing::Standing;
 use crate::config;
 
 /// While others hold the open connections and a trial is under way, a caller in line looks after
@@ -160,17 +161,22 @@ impl Pool {
         self.counters.discarded.fetch_add(stale.len() as u64, Relaxed);
     }
 
-    /// When a connection may be opened again; `None` if at any time.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        match self.state().breaker.stand(Instant::now()) {
-            Stand::Closed | Stand::HalfOpen => None,
-            Stand::Open { retry_at, .. } => Some(retry_at),
-        }
+    /// Whether connections may be opened.
+    pub(super) fn stand(&self) -> Stand {
+        self.state().breaker.stand(Instant::now())
     }
 
-    /// Whether the last attempt to connect did not fail.
-    pub(super) fn is_reachable(&self) -> bool {
-        self.state().breaker.stand(Instant::now()) == Stand::Closed
+    /// Everything at one moment.
+    pub(super) fn standing(&self) -> Standing {
+        let state = self.state();
+        Standing {
+            in_use: state.open - state.idle.len(),
+            idle: state.idle.len(),
+            opening: state.opening,
+            connections_max: self.config.pool_size,
+            waiting: state.line.iter().filter(|caller| !caller.is_closed()).count(),
+            breaker: state.breaker.stand(Instant::now()).into(),
+        }
     }
 
     /// Closes what is idle, and from now on what is given back; opens nothing any more.
