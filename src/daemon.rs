@@ -12,11 +12,12 @@ use tokio_util::task::TaskTracker;
 use crate::admin::health::Health;
 use crate::admin::server::Server;
 use crate::admin::{self, Desk};
+use crate::config::running::Running;
 use crate::config::{Config, StoreUrl};
 use crate::connection::accept::{Bell, BindError, Door, Listener};
 use crate::connection::passed::{Passed, PassedError};
 use crate::connection::registry::Registry;
-use crate::domain::{Context, Settings};
+use crate::domain::Context;
 use crate::error::Code;
 use crate::nightly::Nightly;
 use crate::store::embedded::{self, EmbeddedStore};
@@ -50,9 +51,6 @@ pub enum StartError {
     /// The Redis store's configuration makes no sense to the Redis client.
     #[error("the store can't be opened")]
     Redis(#[from] crate::store::Error),
-    /// `rollover.time_zone` is none.
-    #[error("unknown time zone {0:?}")]
-    TimeZone(String),
 }
 
 /// A running daemon.
@@ -60,7 +58,6 @@ pub enum StartError {
 pub struct Daemon {
     /// Where it listens, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
-    config: Config,
     context: Arc<Context>,
     door: Arc<Door>,
     bells: Vec<Bell>,
@@ -77,7 +74,9 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the store and the listeners, and serves. Passed sockets take the place of listeners
     /// with the same address.
-    pub async fn start(config: Config, mut passed: Passed) -> Result<Self, StartError> {
+    pub async fn start(running: Arc<Running>, mut passed: Passed) -> Result<Self, StartError> {
+        let loaded = running.current();
+        let config = &loaded.config;
         // The addresses first: a second daemon on the same host is told so before it touches a
         // store.
         let mut listeners = Vec::with_capacity(config.listen.len());
@@ -88,14 +87,11 @@ impl Daemon {
         let admin = Server::bind(&config.admin.address).await.map_err(StartError::Admin)?;
         let (stop_serving, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (serving, rest) = (TaskTracker::new(), TaskTracker::new());
-        let store = open_store(&config, name(&listeners), &rest, &stop_rest)?;
+        let store = open_store(config, name(&listeners), &rest, &stop_rest)?;
         let context = Arc::new(Context {
             store: Arc::new(Observed::new(store)),
             upstream: Arc::new(Upstream::new(&config.gateways, &rest)),
-            settings: Settings {
-                study_time_reply: config.signaling.study_time_reply,
-                last_timeout: config.rollover.last_timeout,
-            },
+            running,
             day_closed: Notify::new(),
             metrics: Arc::default(),
         });
@@ -103,24 +99,15 @@ impl Daemon {
         let door = Arc::new(Door::new(
             Arc::clone(&context),
             Arc::clone(&registry),
-            config.limits.clone(),
+            config.limits,
             serving.clone(),
             stop_serving.clone(),
         ));
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let bells = listeners.iter().map(Listener::bell).collect();
-        let daemon = Self {
-            addresses,
-            config,
-            context,
-            door,
-            bells,
-            stop_serving,
-            stop_rest,
-            serving,
-            rest,
-        };
-        daemon.start_night()?;
+        let daemon =
+            Self { addresses, context, door, bells, stop_serving, stop_rest, serving, rest };
+        daemon.start_night();
         daemon.open_doors(listeners);
         if let Some(server) = admin {
             daemon.start_admin(server);
@@ -161,24 +148,18 @@ impl Daemon {
         self.rest.spawn(async move { server.serve(router, tasks, stop).await });
     }
 
-    fn start_night(&self) -> Result<(), StartError> {
-        let context = Arc::clone(&self.context);
-        let rollover = self.config.rollover.clone();
-        let stop = self.stop_serving.clone();
-        let auth = &self.config.gateways.auth;
-        let unknown = || StartError::TimeZone(self.config.rollover.time_zone.clone());
-        let nightly = Nightly::new(context, rollover, auth, stop).ok_or_else(unknown)?;
+    fn start_night(&self) {
+        let nightly = Nightly::new(Arc::clone(&self.context), self.stop_serving.clone());
         let nightly = Arc::new(nightly);
         let closer = Arc::clone(&nightly);
         self.serving.spawn(async move { closer.close_overdue_days().await });
         self.serving.spawn(async move { nightly.deliver().await });
-        Ok(())
     }
 
     /// Stops: no new connections, then no new requests, what was read is answered, what is owed to peers is sent, all
     /// within `limits.shutdown_grace`.
     pub async fn stop(self) {
-        let deadline = Instant::now() + self.config.limits.shutdown_grace;
+        let deadline = Instant::now() + self.context.running.now().config.limits.shutdown_grace;
         // Whoever comes now waits in a passed socket for the next daemon. A connection that was
         // accepted a moment ago can't be given back: its request is still on the way.
         self.door.close();
@@ -247,8 +228,7 @@ fn open_store(
             Ok(Store::Embedded(store))
         }
         StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
-            let auth = &config.gateways.auth;
-            let call_max = auth.connect_timeout + auth.reply_timeout;
+            let call_max = config.gateways.auth.call_max();
             let deliverer = Deliverer { name, call_max };
             Ok(Store::Redis(RedisStore::open(&config.store, deliverer, tasks, stop)?))
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::domain::{Context, UnixMillis};
 use crate::store::night::ClosedDay;
 use crate::store::{Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
@@ -31,37 +31,19 @@ const TOO_LONG_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Nightly {
     context: Arc<Context>,
-    rollover: config::Rollover,
-    time_zone: jiff::tz::TimeZone,
-    frame_bytes_max: usize,
-    call_max: Duration,
     stop: CancellationToken,
 }
 
 impl Nightly {
-    /// For the given store and gateways; `None` if `rollover.time_zone` is no time zone, which a
-    /// checked configuration rules out.
-    pub fn new(
-        context: Arc<Context>,
-        rollover: config::Rollover,
-        auth: &config::Gateway,
-        stop: CancellationToken,
-    ) -> Option<Self> {
-        let time_zone = rollover.zone()?;
-        Some(Self {
-            context,
-            rollover,
-            time_zone,
-            frame_bytes_max: auth.max_frame_bytes.min(auth.framing.payload_bytes_max()),
-            call_max: auth.connect_timeout + auth.reply_timeout,
-            stop,
-        })
+    /// For the given store and gateways.
+    pub fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
+        Self { context, stop }
     }
 
     /// Closes nights that got no SCHEDULER_LAST (contract §5.4), until the daemon stops.
     pub async fn close_overdue_days(&self) {
         while !self.stop.is_cancelled() {
-            let last_timeout = self.rollover.last_timeout;
+            let last_timeout = self.context.running.now().config.rollover.last_timeout;
             match self.context.store.close_overdue_day(UnixMillis::now(), last_timeout).await {
                 Ok(Some(day)) => {
                     tracing::warn!(
@@ -80,11 +62,14 @@ impl Nightly {
     /// Delivers closed days (contract §5.2), until the daemon stops. A frame that is under way then
     /// is seen to its end.
     pub async fn deliver(&self) {
-        let mut pause = self.new_pause();
+        let mut pause = Pause::default();
         while !self.stop.is_cancelled() {
-            match self.context.store.next_batch(self.limits()).await {
-                Ok(NextBatch::Send(batch)) => match self.deliver_batch(&batch).await {
-                    Ok(()) => pause = self.new_pause(),
+            // One for the whole round: what is asked for is what can be sent.
+            let loaded = self.context.running.current();
+            let (config, retry_max) = (&loaded.config, loaded.config.rollover.retry_max);
+            match self.context.store.next_batch(limits(config)).await {
+                Ok(NextBatch::Send(batch)) => match self.deliver_batch(&batch, config).await {
+                    Ok(()) => pause = Pause::default(),
                     Err(error) => {
                         self.context.metrics.nights.batches_retried.fetch_add(1, Relaxed);
                         tracing::warn!(
@@ -93,21 +78,21 @@ impl Nightly {
                             users = batch.users.len(),
                             "auth did not acknowledge a frame, it is sent again: {error}"
                         );
-                        self.pause(pause.next()).await;
+                        self.pause(pause.next(retry_max)).await;
                     }
                 },
                 Ok(NextBatch::Nothing | NextBatch::Elsewhere) => self.idle(IDLE_POLL).await,
                 Ok(NextBatch::TooLong { users }) => {
                     tracing::error!(
                         users,
-                        frame_bytes_max = self.frame_bytes_max,
+                        frame_bytes_max = frame_bytes_max(&config.gateways.auth),
                         "study times stay undelivered: each alone is longer than auth's frames"
                     );
                     self.idle(TOO_LONG_PAUSE).await;
                 }
                 Err(error) => {
                     tracing::debug!("what is to be delivered is unknown: {error}");
-                    self.pause(pause.next()).await;
+                    self.pause(pause.next(retry_max)).await;
                 }
             }
         }
@@ -129,23 +114,24 @@ impl Nightly {
         }
     }
 
-    async fn deliver_batch(&self, batch: &Batch) -> Result<(), CallError> {
-        let date = self.date_of(batch.closed);
+    async fn deliver_batch(&self, batch: &Batch, config: &Config) -> Result<(), CallError> {
+        let rollover = &config.rollover;
+        let date = date_of(batch.closed, rollover.time_zone.zone());
         let stamp = message::Stamp { day: &date, batch: &batch.id };
-        let stamp = self.rollover.stamp.then_some(stamp);
+        let stamp = rollover.stamp.then_some(stamp);
         let message = message::ClosedTimes { users: &batch.users, stamp }.to_json();
-        let deadline = Instant::now() + self.call_max;
+        let deadline = Instant::now() + config.gateways.auth.call_max();
         self.context.upstream.auth.call(&message, deadline).await?;
         // The frame is with auth. If this can't be written down it is sent again: that is the
         // only way to be sure, and why frames can be stamped.
-        let mut pause = self.new_pause();
-        let keep = if self.rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
+        let mut pause = Pause::default();
+        let keep = if rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
         while let Err(error) = self.context.store.acknowledge_batch(batch, keep).await {
             tracing::warn!(batch = batch.id, "an acknowledgement is not written down yet: {error}");
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            self.pause(pause.next()).await;
+            self.pause(pause.next(rollover.retry_max)).await;
         }
         let nights = &self.context.metrics.nights;
         nights.batches_delivered.fetch_add(1, Relaxed);
@@ -158,45 +144,43 @@ impl Nightly {
         );
         Ok(())
     }
+}
 
-    fn new_pause(&self) -> Pause {
-        Pause { failures: 0, max: self.rollover.retry_max }
+fn limits(config: &Config) -> BatchLimits {
+    let stamp = config.rollover.stamp.then_some(message::Stamp::SAMPLE);
+    let envelope = message::ClosedTimes::envelope_bytes(stamp);
+    BatchLimits {
+        users_max: config.rollover.batch_users,
+        entries_bytes_max: frame_bytes_max(&config.gateways.auth).saturating_sub(envelope),
     }
+}
 
-    fn limits(&self) -> BatchLimits {
-        let stamp = self.rollover.stamp.then_some(message::Stamp::SAMPLE);
-        let envelope = message::ClosedTimes::envelope_bytes(stamp);
-        BatchLimits {
-            users_max: self.rollover.batch_users,
-            entries_bytes_max: self.frame_bytes_max.saturating_sub(envelope),
-        }
-    }
+fn frame_bytes_max(auth: &config::Gateway) -> usize {
+    auth.max_frame_bytes.min(auth.framing.payload_bytes_max())
+}
 
-    /// The date of the study day that was closed: the one on which it was running 24 hours before
-    /// its end. Auth dates what it gets by the same rule, from the moment it gets it.
-    fn date_of(&self, closed: ClosedDay) -> String {
-        let millis = i64::try_from(closed.closed_at.0).unwrap_or(i64::MAX);
-        let closed_at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-        let day_before = closed_at
-            .checked_sub(jiff::SignedDuration::from_hours(24))
-            .unwrap_or(jiff::Timestamp::MIN);
-        day_before.to_zoned(self.time_zone.clone()).date().to_string()
-    }
+/// The date of the study day that was closed: the one on which it was running 24 hours before its
+/// end. Auth dates what it gets by the same rule, from the moment it gets it.
+fn date_of(closed: ClosedDay, time_zone: &jiff::tz::TimeZone) -> String {
+    let millis = i64::try_from(closed.closed_at.0).unwrap_or(i64::MAX);
+    let closed_at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+    let day_before =
+        closed_at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MIN);
+    day_before.to_zoned(time_zone.clone()).date().to_string()
 }
 
 /// A pause that grows while nothing succeeds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pause {
     failures: u32,
-    max: Duration,
 }
 
 impl Pause {
-    fn next(&mut self) -> Duration {
+    fn next(&mut self, max: Duration) -> Duration {
         let doubled = RETRY_PAUSE_MIN.saturating_mul(1 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
         // Somewhere in the upper half, so that several daemons do not ask in step.
         let share = 0.5 + fastrand::f64() / 2.0;
-        doubled.min(self.max).mul_f64(share)
+        doubled.min(max).mul_f64(share)
     }
 }

@@ -3,13 +3,15 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::ServeArgs;
-use crate::config::{self, Config, Sources};
+use crate::config::running::Running;
+use crate::config::{Config, Sources};
 use crate::connection::passed::Passed;
 use crate::daemon::Daemon;
 use crate::log::{self, chain};
@@ -31,14 +33,14 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         listen: args.listen,
         store: args.store,
     };
-    let config = match config::load(&sources) {
-        Ok(config) => config,
+    let running = match Running::load(sources) {
+        Ok(running) => Arc::new(running),
         Err(mistakes) => {
             eprintln!("{mistakes}");
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
-    let _filter = match log::start(&config.log) {
+    let _filter = match log::start(&running.current().config.log) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("stated: the log can't be set up: {}", chain(&error));
@@ -61,7 +63,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let served = runtime.block_on(serve(config, passed, notifier));
+    let served = runtime.block_on(serve(running, passed, notifier));
     // What is still blocked now, say in a resolver, is not waited for without end.
     runtime.shutdown_timeout(BLOCKED_MAX);
     match served {
@@ -73,12 +75,15 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-async fn serve(config: Config, passed: Passed, notifier: Notifier) -> Result<(), Box<dyn Error>> {
+async fn serve(
+    running: Arc<Running>,
+    passed: Passed,
+    notifier: Notifier,
+) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    announce(&config);
-    let grace = config.limits.shutdown_grace;
-    let daemon = Daemon::start(config, passed).await.inspect_err(|error| {
+    announce(&running.current().config);
+    let daemon = Daemon::start(Arc::clone(&running), passed).await.inspect_err(|error| {
         notifier.send(&[NotifyState::Status(&chain(error).to_string())]);
     })?;
     tracing::info!("ready");
@@ -88,7 +93,7 @@ async fn serve(config: Config, passed: Passed, notifier: Notifier) -> Result<(),
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
-    reporter.stopping(grace);
+    reporter.stopping(running.now().config.limits.shutdown_grace);
     tracing::info!("{name}: stopping");
     tokio::select! {
         never = reporter.report() => match never {},

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::keys::{Key, Keys};
+use super::key::Key;
+use super::keys::Keys;
 use super::mistake::{Errors, Mistake, Place, Problem};
 use super::value::Value;
 use super::{
     Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
-    Signaling, Store, StoreUrl, StudyTimeReply,
+    Signaling, Store, StoreUrl, StudyTimeReply, TimeZone,
 };
 use crate::connection::frame::Framing;
 
@@ -173,7 +174,7 @@ fn blank() -> Config {
             last_timeout: Duration::ZERO,
             retry_max: Duration::ZERO,
             stamp: false,
-            time_zone: String::new(),
+            time_zone: TimeZone::utc(),
         },
         log: Log { level: String::new(), format: LogFormat::Auto },
         admin: Admin { address: String::new(), token: None, closed_connections_max: 0 },

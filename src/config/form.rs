@@ -1,10 +1,13 @@
 //! The forms a value may have, each with its limits: how it is read, and what is said if not.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::Secret;
+use super::held::Held;
 use super::mistake::{Problem, nearest};
 use super::value::Value;
 
@@ -12,6 +15,8 @@ use super::value::Value;
 pub(super) struct Form<T> {
     /// What is allowed, for people; follows the word "expected".
     pub(super) expected: String,
+    /// What is there already.
+    pub(super) held: Held<T>,
     show: fn(&Value) -> String,
     read: Box<Read<T>>,
 }
@@ -26,11 +31,18 @@ struct Complaint {
 }
 
 impl<T: 'static> Form<T> {
-    fn new(
+    fn new<V: Clone + PartialEq + 'static>(
         expected: String,
-        read: impl Fn(&mut T, &Value) -> Result<(), Complaint> + 'static,
+        field: fn(&mut T) -> &mut V,
+        show_held: impl Fn(&V) -> String + 'static,
+        read: impl Fn(&Value) -> Result<V, Complaint> + 'static,
     ) -> Self {
-        Self { expected, show: Value::shown, read: Box::new(read) }
+        let read = move |target: &mut T, value: &Value| {
+            *field(target) = read(value)?;
+            Ok(())
+        };
+        let held = Held::new(field, show_held);
+        Self { expected, held, show: Value::shown, read: Box::new(read) }
     }
 
     /// The same where messages must not show the value as it is.
@@ -40,8 +52,9 @@ impl<T: 'static> Form<T> {
 
     /// The same for a `T` that is part of a `U`.
     pub(super) fn inside<U: 'static>(self, part: fn(&mut U) -> &mut T) -> Form<U> {
-        let Self { expected, show, read } = self;
-        Form { expected, show, read: Box::new(move |whole, value| read(part(whole), value)) }
+        let Self { expected, held, show, read } = self;
+        let read = move |whole: &mut U, value: &Value| read(part(whole), value);
+        Form { expected, held: held.inside(part), show, read: Box::new(read) }
     }
 
     /// Reads the value into its field of `target`, which stays as it was if there is a problem.
@@ -61,15 +74,12 @@ pub(super) fn count<T: 'static>(
     field: fn(&mut T) -> &mut usize,
 ) -> Form<T> {
     let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
-    Form::new(expected, move |target, value| {
+    Form::new(expected, field, usize::to_string, move |value| {
         let number = match value {
             Value::Integer(number) => usize::try_from(*number).ok(),
             Value::Text(_) | Value::Flag(_) | Value::Other(_) => None,
         };
-        let number =
-            number.filter(|number| allowed.contains(number)).ok_or_else(Complaint::default)?;
-        *field(target) = number;
-        Ok(())
+        number.filter(|number| allowed.contains(number)).ok_or_else(Complaint::default)
     })
 }
 
@@ -81,16 +91,19 @@ pub(super) fn size<T: 'static>(
     let (min, max) = (show_size(*allowed.start()), show_size(*allowed.end()));
     let expected =
         format!("bytes as a whole number or as in \"64 KiB\" or \"1 MiB\", from {min} to {max}");
-    Form::new(expected, move |target, value| {
-        let bytes = match value {
-            Value::Integer(bytes) => usize::try_from(*bytes).ok(),
-            Value::Text(text) => Some(bytes(text).map_err(|why| Complaint::because(&why))?),
-            Value::Flag(_) | Value::Other(_) => None,
-        };
-        let bytes = bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(Complaint::default)?;
-        *field(target) = bytes;
-        Ok(())
-    })
+    Form::new(
+        expected,
+        field,
+        |bytes| show_size(*bytes),
+        move |value| {
+            let bytes = match value {
+                Value::Integer(bytes) => usize::try_from(*bytes).ok(),
+                Value::Text(text) => Some(bytes(text).map_err(|why| Complaint::because(&why))?),
+                Value::Flag(_) | Value::Other(_) => None,
+            };
+            bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(Complaint::default)
+        },
+    )
 }
 
 /// A time with its unit.
@@ -101,58 +114,75 @@ pub(super) fn duration<T: 'static>(
     let (min, max) = (show_duration(*allowed.start()), show_duration(*allowed.end()));
     let expected =
         format!("a duration as in \"500ms\", \"10s\" or \"1h 30m\", from {min} to {max}");
-    Form::new(expected, move |target, value| {
-        let time = match value {
-            Value::Text(text) => parse_duration(text)?,
-            Value::Integer(_) => return Err(Complaint::because(NO_UNIT)),
-            Value::Flag(_) | Value::Other(_) => return Err(Complaint::default()),
-        };
-        if !allowed.contains(&time) {
-            return Err(Complaint::default());
-        }
-        *field(target) = time;
-        Ok(())
-    })
+    Form::new(
+        expected,
+        field,
+        |time| show_exact_duration(*time),
+        move |value| {
+            let time = match value {
+                Value::Text(text) => parse_duration(text)?,
+                Value::Integer(_) => return Err(Complaint::because(NO_UNIT)),
+                Value::Flag(_) | Value::Other(_) => return Err(Complaint::default()),
+            };
+            if allowed.contains(&time) { Ok(time) } else { Err(Complaint::default()) }
+        },
+    )
 }
 
 /// `true` or `false`.
 pub(super) fn flag<T: 'static>(field: fn(&mut T) -> &mut bool) -> Form<T> {
-    Form::new("true or false".to_owned(), move |target, value| match value {
-        Value::Flag(flag) => {
-            *field(target) = *flag;
-            Ok(())
-        }
+    Form::new("true or false".to_owned(), field, bool::to_string, |value| match value {
+        Value::Flag(flag) => Ok(*flag),
         Value::Text(_) | Value::Integer(_) | Value::Other(_) => Err(Complaint::default()),
     })
 }
 
 /// One of a few words.
-pub(super) fn word<T: 'static, W: Copy + 'static>(
+pub(super) fn word<T: 'static, W: Copy + PartialEq + 'static>(
     words: Vec<(&'static str, W)>,
     field: fn(&mut T) -> &mut W,
 ) -> Form<T> {
     let names: Vec<_> = words.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-    Form::new(either(&names), move |target, value| {
+    let named = words.clone();
+    let show = move |held: &W| {
+        let word = named.iter().find(|(_, meaning)| meaning == held);
+        word.map(|(name, _)| (*name).to_owned()).unwrap_or_default()
+    };
+    Form::new(either(&names), field, show, move |value| {
         let Value::Text(text) = value else { return Err(Complaint::default()) };
-        let Some((_, meaning)) = words.iter().find(|(name, _)| name == text) else {
-            return Err(Complaint::near(text, words.iter().map(|(name, _)| *name)));
-        };
-        *field(target) = *meaning;
-        Ok(())
+        match words.iter().find(|(name, _)| name == text) {
+            Some((_, meaning)) => Ok(*meaning),
+            None => Err(Complaint::near(text, words.iter().map(|(name, _)| *name))),
+        }
     })
 }
 
-/// A text with a grammar of its own; `parse` says what is wrong with one that has another.
-pub(super) fn text<T: 'static, V: 'static>(
+/// A text with a grammar of its own; `parse` says what is wrong with one that has another. What it
+/// becomes prints without secrets.
+pub(super) fn text<T: 'static, V: Clone + PartialEq + Display + 'static>(
     expected: &str,
     parse: fn(&str) -> Result<V, String>,
     field: fn(&mut T) -> &mut V,
 ) -> Form<T> {
-    Form::new(expected.to_owned(), move |target, value| {
+    Form::new(expected.to_owned(), field, V::to_string, move |value| {
         let Value::Text(text) = value else { return Err(Complaint::default()) };
-        *field(target) = parse(text).map_err(|why| Complaint::because(&why))?;
-        Ok(())
+        parse(text).map_err(|why| Complaint::because(&why))
     })
+}
+
+/// A text of which nothing is ever shown but whether it is there; an empty one is none.
+pub(super) fn secret<T: 'static>(
+    expected: &str,
+    parse: fn(&str) -> Result<Option<Secret>, String>,
+    field: fn(&mut T) -> &mut Option<Secret>,
+) -> Form<T> {
+    let show_held =
+        |held: &Option<Secret>| held.as_ref().map(Secret::to_string).unwrap_or_default();
+    let read = move |value: &Value| {
+        let Value::Text(text) = value else { return Err(Complaint::default()) };
+        parse(text).map_err(|why| Complaint::because(&why))
+    };
+    Form::new(expected.to_owned(), field, show_held, read).shown_by(|_| "***".to_owned())
 }
 
 const NO_UNIT: &str = "a number without a unit";
@@ -227,4 +257,9 @@ fn show_duration(time: Duration) -> String {
         Some((name, unit)) => format!("{}{name}", millis / unit),
         None => "0s".to_owned(),
     }
+}
+
+/// To the last digit, so that it can be read again.
+fn show_exact_duration(time: Duration) -> String {
+    SignedDuration::try_from(time).map_or_else(|_| format!("{time:?}"), |time| format!("{time:#}"))
 }

@@ -4,24 +4,13 @@
 
 use std::time::Duration;
 
-use super::form::{Form, count, duration, flag, size, text, word};
+use super::form::{count, duration, flag, secret, size, text, word};
+use super::key::{Key, key, live, section};
 use super::{
     Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
-    Signaling, Store, StudyTimeReply, address, checks, store_url, token,
+    Signaling, Store, StudyTimeReply, TimeZone, address, checks, store_url, token,
 };
 use crate::connection::frame::Framing;
-
-/// A key of a `T`.
-pub(super) struct Key<T> {
-    /// Within the whole: `limits.max_in_flight`; for a key of an array's element, within that.
-    pub(super) path: String,
-    /// As a variable would hold it.
-    pub(super) default: &'static str,
-    /// What may stand there, and how it is read.
-    pub(super) form: Form<T>,
-    /// One sentence.
-    pub(super) meaning: &'static str,
-}
 
 /// The whole table.
 pub(super) struct Keys {
@@ -62,8 +51,8 @@ fn of_config() -> Vec<Key<Config>> {
             gateway("127.0.0.1:8058"),
         ),
         section("gateways.auth", |config| &mut config.gateways.auth, gateway("127.0.0.1:8019")),
-        section("signaling", |config| &mut config.signaling, signaling()),
-        section("rollover", |config| &mut config.rollover, rollover()),
+        section("signaling", |config| &mut config.signaling, live(signaling())),
+        section("rollover", |config| &mut config.rollover, live(rollover())),
         section("log", |config| &mut config.log, log()),
         section("admin", |config| &mut config.admin, admin()),
     ]
@@ -87,30 +76,6 @@ fn of_listener() -> Vec<Key<Listen>> {
             "How messages are delimited on this listener.",
         ),
     ]
-}
-
-fn key<T>(
-    name: &'static str,
-    default: &'static str,
-    form: Form<T>,
-    meaning: &'static str,
-) -> Key<T> {
-    Key { path: name.to_owned(), default, form, meaning }
-}
-
-/// The keys of one table, as keys of the whole.
-fn section<T: 'static>(
-    table: &'static str,
-    part: fn(&mut Config) -> &mut T,
-    keys: Vec<Key<T>>,
-) -> Vec<Key<Config>> {
-    let whole = |Key { path, default, form, meaning }: Key<T>| Key {
-        path: format!("{table}.{path}"),
-        default,
-        form: form.inside(part),
-        meaning,
-    };
-    keys.into_iter().map(whole).collect()
 }
 
 fn limits() -> Vec<Key<Limits>> {
@@ -304,7 +269,7 @@ fn rollover() -> Vec<Key<Rollover>> {
         key(
             "time_zone",
             "Asia/Seoul",
-            text("the IANA name of a time zone", checks::time_zone, |rollover| {
+            text("the IANA name of a time zone", TimeZone::named, |rollover| {
                 &mut rollover.time_zone
             }),
             "The time zone in which days are dated.",
@@ -345,8 +310,7 @@ fn admin() -> Vec<Key<Admin>> {
         key(
             "token",
             "",
-            text(token::EXPECTED, token::parse, |admin: &mut Admin| &mut admin.token)
-                .shown_by(token::shown),
+            secret(token::EXPECTED, token::parse, |admin: &mut Admin| &mut admin.token),
             "The bearer token without which the admin API changes nothing; with none, it changes \
              something only for whoever asks over loopback.",
         ),

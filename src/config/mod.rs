@@ -5,20 +5,28 @@ mod checks;
 mod credentials;
 mod doubts;
 mod draft;
+pub mod effective;
 mod environment;
 mod file;
 mod form;
+mod held;
+mod key;
 mod keys;
 pub mod mistake;
 #[cfg(test)]
 mod reference;
+pub mod running;
 mod store_url;
+mod time_zone;
 mod token;
 mod value;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use self::key::Effect;
+pub use self::time_zone::TimeZone;
 
 use self::draft::Draft;
 use self::keys::Keys;
@@ -94,6 +102,12 @@ pub struct Config {
 pub const ADMIN_ADDRESS: &str = "127.0.0.1:8091";
 
 impl Config {
+    /// Every key with its value, as a variable would hold it and in the order of the reference;
+    /// secrets are left out or masked.
+    pub fn listed(&self) -> Vec<(String, String)> {
+        effective::listed(self)
+    }
+
     /// What is allowed and yet probably not meant, a sentence each: worth a warning at the start.
     pub fn doubts(&self) -> Vec<String> {
         doubts::of(self)
@@ -117,7 +131,7 @@ pub struct Listen {
 }
 
 /// `[limits]`: what peers may ask of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The longest request payload, in bytes.
     pub max_frame_bytes: usize,
@@ -181,6 +195,12 @@ impl Secret {
     }
 }
 
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
@@ -239,6 +259,13 @@ pub struct Gateway {
     pub max_frame_bytes: usize,
 }
 
+impl Gateway {
+    /// How long one call may take at the most, making a connection included.
+    pub fn call_max(&self) -> Duration {
+        self.connect_timeout.saturating_add(self.reply_timeout)
+    }
+}
+
 /// `[signaling]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signaling {
@@ -268,16 +295,8 @@ pub struct Rollover {
     pub retry_max: Duration,
     /// Whether frames to auth carry `day` and `batch`.
     pub stamp: bool,
-    /// IANA name of the time zone in which days are dated.
-    pub time_zone: String,
-}
-
-impl Rollover {
-    /// The time zone itself: the system's idea of it, which may be newer, else the one built in.
-    /// `None` for a name that was never checked.
-    pub fn zone(&self) -> Option<jiff::tz::TimeZone> {
-        checks::find_time_zone(&self.time_zone)
-    }
+    /// The time zone in which days are dated.
+    pub time_zone: TimeZone,
 }
 
 /// `[log]`

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::keys::{Key, Keys};
+use super::key::Key;
+use super::keys::Keys;
 use super::value::Value;
 use super::{Config, environment};
 
@@ -34,14 +35,14 @@ fn tables() -> String {
 }
 
 fn put_heading(text: &mut String, heading: &str) {
-    let head = "| key | default | allowed | meaning |\n|---|---|---|---|\n";
+    let head = "| key | default | allowed | change | meaning |\n|---|---|---|---|---|\n";
     write!(text, "\n### `{heading}`\n\n{head}").unwrap();
 }
 
 fn put_row<T>(text: &mut String, key: &Key<T>, name: &str) {
     let default = Value::guess(key.default).shown();
-    let (allowed, meaning) = (&key.form.expected, key.meaning);
-    writeln!(text, "| `{name}` | `{default}` | {allowed} | {meaning} |").unwrap();
+    let (allowed, change, meaning) = (&key.form.expected, key.effect.name(), key.meaning);
+    writeln!(text, "| `{name}` | `{default}` | {allowed} | {change} | {meaning} |").unwrap();
 }
 
 #[test]

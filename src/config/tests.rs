@@ -78,7 +78,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             last_timeout: Duration::from_secs(600),
             retry_max: Duration::from_secs(10),
             stamp: false,
-            time_zone: "Asia/Seoul".to_owned(),
+            time_zone: TimeZone::named("Asia/Seoul").unwrap(),
         },
         log: Log { level: "info".to_owned(), format: LogFormat::Auto },
         admin: Admin {
@@ -344,7 +344,7 @@ fn texts_with_a_grammar_of_their_own_are_checked() {
     }
     for zone in ["Asia/Seoul", "UTC", "America/Argentina/Buenos_Aires"] {
         let config = load_texts(Some(&format!("rollover.time_zone = \"{zone}\"")), &[]).unwrap();
-        assert_eq!(config.rollover.zone().unwrap().iana_name(), Some(zone));
+        assert_eq!(config.rollover.time_zone.zone().iana_name(), Some(zone));
     }
 }
 

@@ -1,7 +1,6 @@
 //! The token of the admin API: as HTTP carries it, and too long to guess.
 
 use super::Secret;
-use super::value::Value;
 
 /// What may stand there, for people.
 pub(super) const EXPECTED: &str = "16 to 512 letters, digits and - . _ ~ + / =, not digits alone, \
@@ -23,11 +22,6 @@ pub(super) fn parse(text: &str) -> Result<Option<Secret>, String> {
         return Err("a character in it can't be sent as a bearer token".to_owned());
     }
     Ok(Some(Secret::new(text)))
-}
-
-/// Nothing of it.
-pub(super) fn shown(_: &Value) -> String {
-    "***".to_owned()
 }
 
 #[cfg(test)]

@@ -256,11 +256,11 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::config::Config;
+    use crate::config::running::Running;
     use crate::domain::auth;
-    use crate::domain::{Context, Settings, UserId};
+    use crate::domain::{Context, UserId};
 
     #[tokio::test]
     async fn a_request_that_waits_takes_little_memory() {
@@ -269,13 +269,10 @@ mod tests {
                 Default::default(),
             ))),
             upstream: Arc::new(crate::upstream::Upstream::new(
-                &crate::config::Config::default().gateways,
+                &Config::default().gateways,
                 &tokio_util::task::TaskTracker::new(),
             )),
-            settings: Settings {
-                study_time_reply: crate::config::StudyTimeReply::StudyTime,
-                last_timeout: Duration::from_secs(600),
-            },
+            running: Arc::new(Running::of(Config::default())),
             day_closed: tokio::sync::Notify::new(),
             metrics: Arc::default(),
         });

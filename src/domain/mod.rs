@@ -14,7 +14,6 @@ pub mod signaling;
 mod words;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -26,7 +25,7 @@ pub use words::{
     UserId,
 };
 
-use crate::config::StudyTimeReply;
+use crate::config::running::Running;
 use crate::error::Code;
 use crate::metrics::Metrics;
 use crate::store::{self, Observed};
@@ -40,20 +39,11 @@ pub struct Context {
     /// The services that are called.
     pub upstream: Arc<Upstream>,
     /// What the operator chose.
-    pub settings: Settings,
+    pub running: Arc<Running>,
     /// Told when a day was closed, so that its delivery starts at once.
     pub day_closed: Notify,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-}
-
-/// What the operator chose, as far as handlers go by it.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `signaling.study_time_reply`
-    pub study_time_reply: StudyTimeReply,
-    /// `rollover.last_timeout`
-    pub last_timeout: Duration,
 }
 
 /// The circumstances of one request.

@@ -35,7 +35,7 @@ impl Last {
 pub async fn handle(request: Request, context: &Context) -> Result<Reply, Error> {
     let Request { last, users } = request;
     let now = UnixMillis::now();
-    let last_timeout = context.settings.last_timeout;
+    let last_timeout = context.running.now().config.rollover.last_timeout;
     match last {
         Last::No => context.store.list_study_times(&users, now, last_timeout).await?,
         Last::Yes => {

@@ -43,7 +43,8 @@ async fn leave(
     let record = context.store.record_study_time(&user, &study_time).await?;
     // Without a room there is nobody to tell: the room service fails on a null room_id.
     let room_out = record.room.map(|room| RoomOut { user: user.clone(), room, turn: call.turn });
-    match context.settings.study_time_reply {
+    let study_time_reply = context.running.now().config.signaling.study_time_reply;
+    match study_time_reply {
         StudyTimeReply::StudyTime => {
             if let Some(room_out) = room_out {
                 context.upstream.room.tell(room_out);

@@ -180,12 +180,13 @@ fn stands(night: &Night) -> String {
 mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::path::{Path, PathBuf};
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
 
     use tempfile::TempDir;
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::config::running::Running;
     use crate::config::{Config, StoreUrl};
     use crate::connection::passed::Passed;
     use crate::daemon::Daemon;
@@ -199,7 +200,7 @@ mod tests {
         config.store.url = StoreUrl::Memory;
         config.listen[0].address = "127.0.0.1:0".to_owned();
         config.admin.address = String::new();
-        let daemon = Daemon::start(config, Passed::default()).await.unwrap();
+        let daemon = Daemon::start(Arc::new(Running::of(config)), Passed::default()).await.unwrap();
         let notifier = Notifier::new(Some(socket.as_os_str()), Some(WATCHDOG));
         let reporter = Reporter::new(notifier, daemon.vitals());
         (daemon, reporter, socket)

@@ -154,6 +154,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::config::running::Running;
     use crate::config::{Config, StoreUrl};
     use crate::connection::passed::Passed;
     use crate::daemon::Daemon;
@@ -165,7 +166,7 @@ mod tests {
         config.store.url = StoreUrl::Memory;
         config.listen[0].address = "127.0.0.1:0".to_owned();
         config.admin.address = String::new();
-        Daemon::start(config, Passed::default()).await.unwrap()
+        Daemon::start(Arc::new(Running::of(config)), Passed::default()).await.unwrap()
     }
 
     /// Looks until the answer is what is expected; the test's own limit is that it never is.
