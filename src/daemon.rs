@@ -12,14 +12,16 @@ use tokio_util::task::TaskTracker;
 use crate::admin::health::Health;
 use crate::admin::server::Server;
 use crate::admin::{self, Desk};
-use crate::config::running::Running;
+use crate::config::running::{Loaded, Running};
 use crate::config::{Config, StoreUrl};
 use crate::connection::accept::{Bell, BindError, Door, Listener};
 use crate::connection::passed::{Passed, PassedError};
 use crate::connection::registry::Registry;
 use crate::domain::Context;
 use crate::error::Code;
+use crate::log;
 use crate::nightly::Nightly;
+use crate::reload::{self, Refused};
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Deliverer, RedisStore};
@@ -99,7 +101,6 @@ impl Daemon {
         let door = Arc::new(Door::new(
             Arc::clone(&context),
             Arc::clone(&registry),
-            config.limits,
             serving.clone(),
             stop_serving.clone(),
         ));
@@ -119,6 +120,14 @@ impl Daemon {
     pub fn vitals(&self) -> Vitals {
         let (context, door) = (Arc::clone(&self.context), Arc::clone(&self.door));
         Vitals::new(context, door, self.bells.clone(), self.serving.clone())
+    }
+
+    /// Reads the configuration again and goes by it, or says what is wrong with it and goes on as
+    /// before.
+    pub fn reload(&self, filter: &log::Filter) -> Result<Arc<Loaded>, Refused> {
+        reload::run(&self.context.running, filter, |loaded| {
+            self.door.allow(&loaded.config.limits);
+        })
     }
 
     fn open_doors(&self, listeners: Vec<Listener>) {

@@ -14,6 +14,8 @@ pub mod error;
 pub mod log;
 pub mod metrics;
 pub mod nightly;
+pub mod places;
+pub mod reload;
 pub mod store;
 pub mod systemd;
 pub mod throttle;

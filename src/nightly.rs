@@ -3,6 +3,7 @@
 //! Both are loops over operations of the store that leave their mark and may be repeated, so that
 //! a daemon which dies anywhere in them is carried on by the next one, here or elsewhere.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -55,7 +56,7 @@ impl Nightly {
                 Ok(None) => {}
                 Err(error) => tracing::debug!("whether the night is overdue is unknown: {error}"),
             }
-            self.pause(OVERDUE_POLL).await;
+            self.pause(OVERDUE_POLL, pending()).await;
         }
     }
 
@@ -64,7 +65,9 @@ impl Nightly {
     pub async fn deliver(&self) {
         let mut pause = Pause::default();
         while !self.stop.is_cancelled() {
-            // One for the whole round: what is asked for is what can be sent.
+            // One for the whole round: what is asked for is what can be sent. A reload ends the wait
+            // after it, for it may have mended what the wait is for.
+            let replaced = self.context.running.replaced();
             let loaded = self.context.running.current();
             let (config, retry_max) = (&loaded.config, loaded.config.rollover.retry_max);
             match self.context.store.next_batch(limits(config)).await {
@@ -78,38 +81,41 @@ impl Nightly {
                             users = batch.users.len(),
                             "auth did not acknowledge a frame, it is sent again: {error}"
                         );
-                        self.pause(pause.next(retry_max)).await;
+                        self.pause(pause.next(retry_max), replaced).await;
                     }
                 },
-                Ok(NextBatch::Nothing | NextBatch::Elsewhere) => self.idle(IDLE_POLL).await,
+                Ok(NextBatch::Nothing | NextBatch::Elsewhere) => {
+                    self.idle(IDLE_POLL, replaced).await
+                }
                 Ok(NextBatch::TooLong { users }) => {
                     tracing::error!(
                         users,
                         frame_bytes_max = frame_bytes_max(&config.gateways.auth),
                         "study times stay undelivered: each alone is longer than auth's frames"
                     );
-                    self.idle(TOO_LONG_PAUSE).await;
+                    self.idle(TOO_LONG_PAUSE, replaced).await;
                 }
                 Err(error) => {
                     tracing::debug!("what is to be delivered is unknown: {error}");
-                    self.pause(pause.next(retry_max)).await;
+                    self.pause(pause.next(retry_max), replaced).await;
                 }
             }
         }
     }
 
     /// Until a day is closed here, or may have been elsewhere.
-    async fn idle(&self, at_most: Duration) {
+    async fn idle(&self, at_most: Duration, replaced: impl Future<Output = ()>) {
         tokio::select! {
             () = self.context.day_closed.notified() => {}
-            () = self.pause(at_most) => {}
+            () = self.pause(at_most, replaced) => {}
         }
     }
 
-    /// Waits, unless the daemon stops.
-    async fn pause(&self, duration: Duration) {
+    /// Waits, unless the daemon stops or its configuration is replaced.
+    async fn pause(&self, duration: Duration, replaced: impl Future<Output = ()>) {
         tokio::select! {
             () = self.stop.cancelled() => {}
+            () = replaced => {}
             () = sleep(duration) => {}
         }
     }
@@ -131,7 +137,7 @@ impl Nightly {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            self.pause(pause.next(rollover.retry_max)).await;
+            self.pause(pause.next(rollover.retry_max), pending()).await;
         }
         let nights = &self.context.metrics.nights;
         nights.batches_delivered.fetch_add(1, Relaxed);

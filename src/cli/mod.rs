@@ -5,6 +5,7 @@ mod child;
 pub mod demo;
 mod send;
 mod serve;
+mod signals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

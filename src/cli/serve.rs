@@ -1,20 +1,22 @@
 //! `stated serve`: configure, open, serve, stop.
 
-use std::error::Error;
+use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
 
 use super::ServeArgs;
+use super::signals::{Signals, Wanted};
 use crate::config::running::Running;
 use crate::config::{Config, Sources};
 use crate::connection::passed::Passed;
-use crate::daemon::Daemon;
-use crate::log::{self, chain};
+use crate::daemon::{Daemon, StartError};
+use crate::log::{self, Filter, chain};
 use crate::systemd::notify::Notifier;
 use crate::systemd::report::Reporter;
 
@@ -24,30 +26,39 @@ const WRONG_CONFIGURATION: u8 = 2;
 /// How long the exit waits for system calls that block.
 const BLOCKED_MAX: Duration = Duration::from_secs(1);
 
+/// What serving begins with.
+struct Start {
+    running: Arc<Running>,
+    filter: Filter,
+    signals: Signals,
+    notifier: Notifier,
+    passed: Passed,
+}
+
 #[expect(clippy::print_stderr, reason = "before the log is set up")]
 pub(super) fn run(args: ServeArgs) -> ExitCode {
-    let sources = Sources {
-        file: args.config,
-        environment: std::env::vars_os().collect(),
-        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-        listen: args.listen,
-        store: args.store,
+    // First of all: a SIGHUP that nobody listens to ends the process.
+    let (runtime, signals) = match runtime() {
+        Ok(both) => both,
+        Err(error) => {
+            eprintln!("stated: the runtime can't be started: {error}");
+            return ExitCode::FAILURE;
+        }
     };
-    let running = match Running::load(sources) {
+    let running = match Running::load(sources(args)) {
         Ok(running) => Arc::new(running),
         Err(mistakes) => {
             eprintln!("{mistakes}");
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
-    let _filter = match log::start(&running.current().config.log) {
+    let filter = match log::start(&running.current().config.log) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("stated: the log can't be set up: {}", chain(&error));
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
-    // What systemd passes stands in the environment, which is read before threads start.
     let notifier = Notifier::from_environment();
     let passed = match Passed::from_environment() {
         Ok(passed) => passed,
@@ -56,50 +67,70 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!("the runtime can't be started: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let served = runtime.block_on(serve(running, passed, notifier));
+    let served = runtime.block_on(serve(Start { running, filter, signals, notifier, passed }));
     // What is still blocked now, say in a resolver, is not waited for without end.
     runtime.shutdown_timeout(BLOCKED_MAX);
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", chain(error.as_ref()));
+            tracing::error!("{}", chain(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(
-    running: Arc<Running>,
-    passed: Passed,
-    notifier: Notifier,
-) -> Result<(), Box<dyn Error>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+fn runtime() -> io::Result<(Runtime, Signals)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::listen()?
+    };
+    Ok((runtime, signals))
+}
+
+fn sources(args: ServeArgs) -> Sources {
+    Sources {
+        file: args.config,
+        environment: std::env::vars_os().collect(),
+        credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        listen: args.listen,
+        store: args.store,
+    }
+}
+
+async fn serve(start: Start) -> Result<(), StartError> {
+    let Start { running, filter, mut signals, notifier, passed } = start;
     announce(&running.current().config);
     let daemon = Daemon::start(Arc::clone(&running), passed).await.inspect_err(|error| {
         notifier.send(&[NotifyState::Status(&chain(error).to_string())]);
     })?;
     tracing::info!("ready");
     let mut reporter = Reporter::new(notifier, daemon.vitals());
-    let name = tokio::select! {
-        never = reporter.report() => match never {},
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let name = loop {
+        tokio::select! {
+            never = reporter.report() => match never {},
+            wanted = signals.next() => match wanted {
+                Wanted::Stop(name) => break name,
+                Wanted::Reload => {
+                    reporter.reloading();
+                    reporter.reloaded(daemon.reload(&filter).as_ref().err());
+                }
+            }
+        }
     };
     reporter.stopping(running.now().config.limits.shutdown_grace);
     tracing::info!("{name}: stopping");
-    tokio::select! {
-        never = reporter.report() => match never {},
-        () = daemon.stop() => {}
+    let mut stopped = pin!(daemon.stop());
+    loop {
+        tokio::select! {
+            never = reporter.report() => match never {},
+            () = &mut stopped => return Ok(()),
+            wanted = signals.next() => match wanted {
+                Wanted::Stop(name) => tracing::info!("{name}: stopping already"),
+                Wanted::Reload => tracing::warn!("no reload: the daemon stops"),
+            }
+        }
     }
-    Ok(())
 }
 
 /// The first lines of the log: what will be kept where, and who will be called.

@@ -40,7 +40,7 @@ impl Keys {
 
 fn of_config() -> Vec<Key<Config>> {
     [
-        section("limits", |config| &mut config.limits, limits()),
+        section("limits", |config| &mut config.limits, live(limits())),
         section("store", |config| &mut config.store, store()),
         section("store.redis", |config| &mut config.store.redis, redis()),
         section("gateways.room", |config| &mut config.gateways.room, gateway("127.0.0.1:8089")),
@@ -286,7 +286,8 @@ fn log() -> Vec<Key<Log>> {
             "info",
             text(checks::FILTER_EXPECTED, checks::log_filter, |log: &mut Log| &mut log.level),
             "What is logged.",
-        ),
+        )
+        .live(),
         key(
             "format",
             "auto",

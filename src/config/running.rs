@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::{ArcSwap, Guard};
 use ring::digest::{SHA256, digest};
@@ -25,6 +26,25 @@ pub struct Running {
     sources: Option<Sources>,
     current: ArcSwap<Loaded>,
     replaced: Notify,
+    /// What became of reloads.
+    pub reloads: Reloads,
+}
+
+/// Reloads since the daemon started, by what came of them.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// Those that were put in force, whether they changed anything or not.
+    pub applied: AtomicU64,
+    /// Those that changed nothing because the sources were wrong.
+    pub refused: AtomicU64,
+}
+
+impl Reloads {
+    /// One more.
+    pub(crate) fn count(&self, applied: bool) {
+        let counter = if applied { &self.applied } else { &self.refused };
+        counter.fetch_add(1, Relaxed);
+    }
 }
 
 /// A configuration in force.
@@ -68,7 +88,8 @@ impl Running {
     }
 
     fn new(loaded: Loaded, sources: Option<Sources>) -> Self {
-        Self { sources, current: ArcSwap::from_pointee(loaded), replaced: Notify::new() }
+        let current = ArcSwap::from_pointee(loaded);
+        Self { sources, current, replaced: Notify::new(), reloads: Reloads::default() }
     }
 
     /// The configuration in force, for as long as the caller wants to go by it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hashbrown::DefaultHashBuilder;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +21,7 @@ use super::{Connection, Shared};
 use crate::config::{Limits, Listen};
 use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Counted};
+use crate::places::{Place, Places};
 use crate::throttle::{Admitted, Throttle};
 
 /// Connections that the kernel keeps while all workers are busy.
@@ -71,7 +72,7 @@ pub struct Bell {
 pub struct Door {
     shared: Arc<Shared>,
     registry: Arc<Registry>,
-    places: Arc<Semaphore>,
+    places: Places,
     /// Cancelled when nobody is let in any more.
     closed: CancellationToken,
     turned_away: Throttle,
@@ -134,13 +135,12 @@ impl Door {
     pub fn new(
         context: Arc<Context>,
         registry: Arc<Registry>,
-        limits: Limits,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(limits.max_connections));
+        let places = Places::new(context.running.now().config.limits.max_connections);
         let hasher = DefaultHashBuilder::default();
-        let shared = Arc::new(Shared { context, limits, tasks, stop, hasher });
+        let shared = Arc::new(Shared { context, tasks, stop, hasher });
         let closed = CancellationToken::new();
         let (turned_away, failed) = (Throttle::new(), Throttle::new());
         Self { shared, registry, places, closed, turned_away, failed }
@@ -148,7 +148,12 @@ impl Door {
 
     /// Connections being served.
     pub fn connections(&self) -> usize {
-        self.shared.limits.max_connections - self.places.available_permits()
+        self.places.taken()
+    }
+
+    /// Goes by these limits from now on. Nobody who is in has to leave.
+    pub fn allow(&self, limits: &Limits) {
+        self.places.allow(limits.max_connections);
     }
 
     /// Whether nobody is let in any more.
@@ -193,9 +198,8 @@ impl Door {
     /// A place; if all are taken, one that is given back in a moment. A peer that closes a connection
     /// and opens another must not be turned away because the daemon hears of the two in the other
     /// order. Nobody else is held up by the wait, as nobody else would find a place.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        tokio::time::timeout(PLACE_WAIT, place).await.ok()?.ok()
+    async fn place(&self) -> Option<Place> {
+        tokio::time::timeout(PLACE_WAIT, self.places.take()).await.ok()?.ok()
     }
 
     /// Serves the peer in a task of its own, if there is a place.
@@ -205,7 +209,7 @@ impl Door {
         let Some(place) = self.place().await else {
             metrics.connections.turned_away.fetch_add(1, Relaxed);
             if let Some(Admitted { held_back }) = self.turned_away.admit() {
-                let max_connections = self.shared.limits.max_connections;
+                let max_connections = self.places.max();
                 tracing::warn!(%peer, max_connections, held_back, "turned away: no place is free");
             }
             return;

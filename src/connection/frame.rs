@@ -147,6 +147,12 @@ impl Decoder {
         Self { framing, frame_bytes_max, searched: 0 }
     }
 
+    /// Allows frames so long, from the next one on. Only between frames: one whose first bytes were
+    /// looked at is judged by one limit.
+    pub fn limit(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
     /// The first frame of `buffer`, or `None` if it is not complete yet. Between two calls the
     /// buffer may only grow, or lose what [`Decoder::consume`] took.
     pub fn find(&mut self, buffer: &[u8]) -> Result<Option<Found>, BrokenFraming> {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
@@ -36,6 +37,8 @@ struct Entry {
     touches: Touches,
     kind: Kind,
     taken_at: Instant,
+    /// `limits.request_timeout` after it was taken, as that was then.
+    answer_by: Instant,
     state: Progress,
 }
 
@@ -70,6 +73,7 @@ impl InFlight {
     pub(super) fn start(
         &mut self,
         request: Result<Request, request::Error>,
+        timeout: Duration,
         task: &mut TaskContext<'_>,
     ) {
         let request = match request {
@@ -81,23 +85,25 @@ impl InFlight {
             None => Turn::alone(),
         };
         let (kind, taken_at) = (Kind::of(&request), Instant::now());
-        let timeout = self.shared.limits.request_timeout;
-        let call = Call { deadline: taken_at + timeout - timeout / ANSWER_MARGIN, turn };
+        let answer_by = taken_at + timeout;
+        let call = Call { deadline: answer_by - timeout / ANSWER_MARGIN, turn };
         let touches = Touches::of(&request, &self.shared.hasher);
         let state = if self.must_wait(touches, self.entries.len()) {
             Progress::Held(request, call)
         } else {
             self.begin(request, call, task)
         };
-        self.push(Entry { touches, kind, taken_at, state });
+        self.push(Entry { touches, kind, taken_at, answer_by, state });
     }
 
     /// Takes in what is answered already.
     pub(super) fn push_error(&mut self, error: Error) {
+        let now = Instant::now();
         self.push(Entry {
             touches: Touches::Nothing,
             kind: Kind::Invalid,
-            taken_at: Instant::now(),
+            taken_at: now,
+            answer_by: now,
             state: Progress::Done(Err(error)),
         });
     }
@@ -164,20 +170,19 @@ impl InFlight {
         if self.must_wait(entry.touches, at) {
             return Poll::Pending;
         }
-        let late = self.late();
         let Some(entry) = self.entries.get_mut(at) else { return Poll::Pending };
+        let late = entry.late();
         match std::mem::replace(&mut entry.state, late) {
             Progress::Held(request, call) => Poll::Ready(self.begin(request, call, task)),
             other @ (Progress::Working(_) | Progress::Done(_)) => Poll::Ready(other),
         }
     }
 
-    /// Puts `next` in the place of what was there; the allocation of finished work is kept.
+    /// Puts `next` in the place of what was there; the allocation of finished work is kept. There
+    /// are never more of them than requests were in flight at once.
     fn replace(&mut self, at: usize, next: Progress) {
         let Some(entry) = self.entries.get_mut(at) else { return };
-        if let Progress::Working(work) = std::mem::replace(&mut entry.state, next)
-            && self.spare.len() < self.shared.limits.max_in_flight
-        {
+        if let Progress::Working(work) = std::mem::replace(&mut entry.state, next) {
             self.spare.push(work);
         }
     }
@@ -211,22 +216,21 @@ impl InFlight {
 
     /// When the first of the waiting requests must be answered.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let timeout = self.shared.limits.request_timeout;
-        self.entries.iter().find(|entry| !entry.is_done()).map(|entry| entry.taken_at + timeout)
+        // A later one may have less time, and yet is not answered before this one.
+        self.entries.iter().find(|entry| !entry.is_done()).map(|entry| entry.answer_by)
     }
 
     /// Answers every request whose time is over, and says whether there was one. What was begun
     /// goes on without the peer: it may be half-way through.
     pub(super) fn give_up_late(&mut self) -> bool {
-        let (now, timeout) = (Instant::now(), self.shared.limits.request_timeout);
+        let now = Instant::now();
         let mut any = false;
-        for at in 0..self.entries.len() {
-            let late = self.late();
-            let Some(entry) = self.entries.get_mut(at) else { break };
-            if entry.is_done() || entry.taken_at + timeout > now {
+        for entry in &mut self.entries {
+            if entry.is_done() || entry.answer_by > now {
                 continue;
             }
             any = true;
+            let late = entry.late();
             if let Progress::Working(work) = std::mem::replace(&mut entry.state, late) {
                 self.shared.tasks.spawn(async move {
                     // The peer has its answer; nobody waits for this one.
@@ -235,10 +239,6 @@ impl InFlight {
             }
         }
         any
-    }
-
-    fn late(&self) -> Progress {
-        Progress::Done(Err(Error::Late(self.shared.limits.request_timeout)))
     }
 }
 
@@ -251,6 +251,10 @@ impl Drop for InFlight {
 impl Entry {
     fn is_done(&self) -> bool {
         matches!(self.state, Progress::Done(_))
+    }
+
+    fn late(&self) -> Progress {
+        Progress::Done(Err(Error::Late(self.answer_by - self.taken_at)))
     }
 }
 

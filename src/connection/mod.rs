@@ -53,14 +53,19 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Shared {
     /// What handlers may touch.
     pub context: Arc<Context>,
-    /// `[limits]`
-    pub limits: Limits,
     /// Where work goes on whose request was answered for being late.
     pub tasks: TaskTracker,
     /// Cancelled when the daemon stops.
     pub stop: CancellationToken,
     /// One hasher, so that hashes of one connection compare.
     pub hasher: DefaultHashBuilder,
+}
+
+impl Shared {
+    /// `[limits]` as they are in force.
+    fn limits(&self) -> Limits {
+        self.context.running.now().config.limits
+    }
 }
 
 /// One connection.
@@ -116,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection from its first byte on.
     pub fn new(stream: S, account: Arc<Account>, shared: Arc<Shared>) -> Self {
         let framing = account.origin.framing;
-        let decoder = Decoder::new(framing, shared.limits.max_frame_bytes);
+        let decoder = Decoder::new(framing, shared.limits().max_frame_bytes);
         Self {
             stream,
             framing,
@@ -166,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 () = poll_fn(|task| account.poll_close_asked(task)), if cut.is_none() => {
                     self.drain(CloseReason::Operator);
                     // By then every answer is there: what is left is not read by the peer.
-                    cut = Some(Box::pin(sleep(self.shared.limits.request_timeout)));
+                    cut = Some(Box::pin(sleep(self.shared.limits().request_timeout)));
                 }
                 () = poll_fn(|task| poll_timer(cut.as_mut(), task)), if cut.is_some() => {
                     return Ok(Exchanged::CutShort);
@@ -192,9 +197,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_exchange(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         // Whether all of it is done shows in what can be answered.
         let _done: Poll<()> = self.in_flight.poll_work(task);
+        let limits = self.shared.limits();
         loop {
             self.put_answers()?;
-            if self.may_take() && self.poll_take(task)? {
+            if self.may_take(&limits) && self.poll_take(task, &limits)? {
                 continue;
             }
             // Writing may make room for more requests, which are then taken at once.
@@ -214,22 +220,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Pending
     }
 
-    fn may_take(&self) -> bool {
-        self.in_flight.len() < self.shared.limits.max_in_flight
-            && self.output.len() < self.shared.limits.max_unread_reply_bytes
+    fn may_take(&self, limits: &Limits) -> bool {
+        self.in_flight.len() < limits.max_in_flight
+            && self.output.len() < limits.max_unread_reply_bytes
     }
 
     /// Takes one frame into work or reads more input; whether there was either.
-    fn poll_take(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
+    fn poll_take(&mut self, task: &mut TaskContext<'_>, limits: &Limits) -> io::Result<bool> {
         if self.input.state == InputState::Closed {
             return Ok(false);
+        }
+        if self.input.buffer.is_empty() {
+            self.input.decoder.limit(limits.max_frame_bytes);
         }
         match self.input.decoder.find(&self.input.buffer) {
             Ok(Some(found)) => {
                 let request = Request::decode(&self.input.buffer[found.start..found.end]);
                 self.input.decoder.consume(&mut self.input.buffer, found);
+                self.input.decoder.limit(limits.max_frame_bytes);
                 self.account.requests.add(1);
-                self.in_flight.start(request, task);
+                self.in_flight.start(request, limits.request_timeout, task);
                 Ok(true)
             }
             Ok(None) => self.poll_read(task),
@@ -315,8 +325,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_deadlines(&mut self, task: &mut TaskContext<'_>) {
         while let Some(next) = self.in_flight.next_deadline() {
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
-            // The timer is not moved with every request: it may ring early and is then set anew.
-            if timer.is_elapsed() {
+            // The timer is not moved with every request: it may ring early and is then set anew. It
+            // would ring late after a reload that shortened the time.
+            if timer.is_elapsed() || timer.deadline() > next {
                 timer.as_mut().reset(next);
             }
             if timer.as_mut().poll(task).is_pending() {

@@ -15,6 +15,9 @@ use tokio::time::sleep;
 
 use super::notify::Notifier;
 use super::vitals::{Ailment, StoreState, Vitals};
+use crate::domain::UnixMillis;
+use crate::log::chain;
+use crate::reload::Refused;
 use crate::store::Night;
 
 /// How often figures and health are looked at, unless the watchdog wants it more often.
@@ -28,6 +31,9 @@ const START_EXTENSION: Duration = Duration::from_secs(30);
 /// What a stop may take beyond its grace period, which is when the store closes.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
+/// What is said while the configuration is read.
+const RELOADING: &str = "reading the configuration again";
+
 /// Tells the service manager how the daemon is.
 #[derive(Debug)]
 pub struct Reporter {
@@ -36,7 +42,25 @@ pub struct Reporter {
     phase: Phase,
     /// The `STATUS` that was said last.
     status: String,
+    /// What became of the latest reload.
+    reload: Reload,
+    /// `READY` is owed to a manager that heard `RELOADING`.
+    owes_ready: bool,
     healthy: bool,
+}
+
+#[derive(Debug)]
+enum Reload {
+    /// There was none.
+    None,
+    Applied {
+        at: UnixMillis,
+    },
+    Refused {
+        at: UnixMillis,
+        /// In one line.
+        why: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +74,15 @@ enum Phase {
 impl Reporter {
     /// Of a daemon that has opened its listeners.
     pub fn new(notifier: Notifier, vitals: Vitals) -> Self {
-        Self { notifier, vitals, phase: Phase::Starting, status: String::new(), healthy: true }
+        Self {
+            notifier,
+            vitals,
+            phase: Phase::Starting,
+            status: String::new(),
+            reload: Reload::None,
+            owes_ready: false,
+            healthy: true,
+        }
     }
 
     /// Reports until it is dropped, which may be at any time. It wants to be polled by a thread
@@ -63,6 +95,34 @@ impl Reporter {
             self.beat().await;
             sleep(self.pause()).await;
         }
+    }
+
+    /// Says that the configuration is read again. A daemon that is not ready yet says nothing: it
+    /// would have to say that it is ready afterwards.
+    pub fn reloading(&mut self) {
+        match self.phase {
+            Phase::Starting | Phase::Stopping => {}
+            Phase::Serving => {
+                self.owes_ready = true;
+                let now = monotonic_now();
+                let told =
+                    [Some(NotifyState::Reloading), now, Some(NotifyState::Status(RELOADING))];
+                let told: Vec<_> = told.into_iter().flatten().collect();
+                if self.notifier.send(&told) {
+                    RELOADING.clone_into(&mut self.status);
+                }
+            }
+        }
+    }
+
+    /// Says what became of it: `refused` if nothing was changed.
+    pub fn reloaded(&mut self, refused: Option<&Refused>) {
+        let at = UnixMillis::now();
+        self.reload = match refused {
+            None => Reload::Applied { at },
+            Some(refused) => Reload::Refused { at, why: first_line(refused) },
+        };
+        self.say_ready_again();
     }
 
     /// Says that the daemon stops, and how long that may take.
@@ -88,20 +148,25 @@ impl Reporter {
             Phase::Starting => extension(START_EXTENSION),
             Phase::Serving | Phase::Stopping => NotifyState::Watchdog,
         }]);
+        self.say_ready_again();
         let connections = self.vitals.connections();
         match self.phase {
             Phase::Starting => {
                 let store = self.vitals.ask_store(patience).await;
                 match store {
-                    StoreState::Answers(_) => self.say_ready(serving(connections, &store)),
+                    StoreState::Answers(_) => self.say_ready(self.serving(&store)),
                     StoreState::Fails(_) | StoreState::Silent(_) => {
-                        self.say_status(format!("waiting for the store; {}", said(&store)));
+                        let configuration = self.configuration();
+                        self.say_status(format!(
+                            "waiting for the store; {}{configuration}",
+                            said(&store)
+                        ));
                     }
                 }
             }
             Phase::Serving => {
                 let store = self.vitals.ask_store(patience).await;
-                self.say_status(serving(connections, &store));
+                self.say_status(self.serving(&store));
             }
             Phase::Stopping => self.say_status(format!("stopping; connections: {connections}")),
         }
@@ -124,9 +189,41 @@ impl Reporter {
         }
     }
 
+    /// Ends what [`Reporter::reloading`] began. Said until it is heard, as in [`Self::say_ready`].
+    fn say_ready_again(&mut self) {
+        if self.owes_ready {
+            let status = without_controls(&format!("serving{}", self.configuration()));
+            self.owes_ready =
+                !self.notifier.send(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        }
+    }
+
+    fn serving(&self, store: &StoreState) -> String {
+        let (connections, in_flight) = (self.vitals.connections(), self.vitals.in_flight());
+        let (store, configuration) = (said(store), self.configuration());
+        format!(
+            "serving; connections: {connections}; in flight: {in_flight}; {store}{configuration}"
+        )
+    }
+
+    /// What is to be known of the configuration, if anything is.
+    fn configuration(&self) -> String {
+        let mut said = match &self.reload {
+            Reload::None => String::new(),
+            Reload::Applied { at } => format!("; reloaded at {}", time(*at)),
+            Reload::Refused { at, why } => format!("; reload refused at {}: {why}", time(*at)),
+        };
+        let needs_restart = self.vitals.needs_restart();
+        if !needs_restart.is_empty() {
+            said.push_str("; a restart is needed for ");
+            said.push_str(&needs_restart.join(", "));
+        }
+        said
+    }
+
     fn say_status(&mut self, status: String) {
         // A line feed would end the word; what comes of a peer's error text may hold one.
-        let status = status.replace(char::is_control, " ");
+        let status = without_controls(&status);
         if status != self.status && self.notifier.send(&[NotifyState::Status(&status)]) {
             self.status = status;
         }
@@ -151,8 +248,32 @@ fn extension(by: Duration) -> NotifyState<'static> {
     NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))
 }
 
-fn serving(connections: usize, store: &StoreState) -> String {
-    format!("serving; connections: {connections}; {}", said(store))
+/// The manager compares it with its own clock, which is the machine's.
+fn monotonic_now() -> Option<NotifyState<'static>> {
+    NotifyState::monotonic_usec_now().ok()
+}
+
+/// The first of several lines, and how many follow.
+fn first_line(refused: &Refused) -> String {
+    let text = chain(refused).to_string();
+    match refused {
+        Refused::Log(_) => text,
+        Refused::Configuration(errors) => match errors.mistakes.as_slice() {
+            [] => text,
+            [only] => only.to_string(),
+            [first, more @ ..] => format!("{first} (and {} more)", more.len()),
+        },
+    }
+}
+
+fn without_controls(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// To the second, in UTC.
+fn time(at: UnixMillis) -> jiff::Timestamp {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)
 }
 
 fn said(store: &StoreState) -> String {

@@ -87,6 +87,16 @@ impl Vitals {
         self.door.connections()
     }
 
+    /// Requests that were read and are not answered yet.
+    pub fn in_flight(&self) -> u64 {
+        self.context.metrics.requests.in_flight()
+    }
+
+    /// The keys whose new values wait for a restart.
+    pub fn needs_restart(&self) -> Vec<String> {
+        self.context.running.current().needs_restart.clone()
+    }
+
     /// Whether every worker of the runtime has moved since the last time, a new task runs, and all
     /// listeners are attended.
     pub async fn check_runtime(&mut self, patience: Duration) -> Result<(), Ailment> {

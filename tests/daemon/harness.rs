@@ -129,7 +129,7 @@ pub(crate) struct Daemon {
     child: Child,
     reader: Option<thread::JoinHandle<()>>,
     over: bool,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Daemon {
@@ -147,7 +147,7 @@ impl Daemon {
         let addresses = log.addresses();
         assert_eq!(addresses.len(), framings.len(), "it did not start:\n{}", log.tail());
         let framings = framings.to_vec();
-        Self { addresses, log, framings, child, reader: Some(reader), over: false, _dir: dir }
+        Self { addresses, log, framings, child, reader: Some(reader), over: false, dir }
     }
 
     /// A peer at the first listener.
@@ -163,6 +163,24 @@ impl Daemon {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes this setup as its configuration.
+    pub(crate) fn write(&self, setup: &Setup) {
+        write_config(self.dir.path(), &setup.toml());
+    }
+
+    /// Writes this setup as its configuration and has it read; waits until it is in force.
+    pub(crate) fn reload(&self, setup: &Setup) {
+        self.reload_text(&setup.toml(), "\"message\":\"reloaded\"");
+    }
+
+    /// Writes this as its configuration and has it read; waits for the log to say this once more.
+    pub(crate) fn reload_text(&self, toml: &str, expected: &str) {
+        let before = self.log.count(expected);
+        write_config(self.dir.path(), toml);
+        self.signal("-HUP");
+        wait_until("the configuration is read again", || self.log.count(expected) > before);
     }
 
     /// Memory the process has in use, in KiB.
@@ -300,8 +318,10 @@ fn command_of(program: &str, dir: &Path) -> Command {
 }
 
 pub(crate) fn write_config(dir: &Path, toml: &str) -> PathBuf {
-    let file = dir.join("stated.toml");
-    std::fs::write(&file, toml).unwrap();
+    // As an editor does it: whoever reads finds the old one or the new one.
+    let (file, draft) = (dir.join("stated.toml"), dir.join("stated.toml.draft"));
+    std::fs::write(&draft, toml).unwrap();
+    std::fs::rename(&draft, &file).unwrap();
     file
 }
 

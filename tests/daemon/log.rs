@@ -24,6 +24,11 @@ impl Log {
         self.0.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
+    /// How many lines contain this.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
     pub(crate) fn read(&self, child: &mut Child) -> thread::JoinHandle<()> {
         let (log, stderr) = (self.clone(), child.stderr.take().unwrap());
         thread::spawn(move || {

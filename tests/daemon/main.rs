@@ -36,6 +36,7 @@ mod gateways;
 mod night;
 mod night_kills;
 mod night_stores;
+mod reload;
 mod room_out;
 mod shared;
 mod systemd;

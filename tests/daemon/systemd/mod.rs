@@ -122,11 +122,12 @@ async fn the_manager_hears_of_readiness_life_and_end_in_this_order() {
     let status = start.last().unwrap();
     assert_eq!(
         status,
-        "STATUS=serving; connections: 0; the store answers; day 1, all closed days delivered"
+        "STATUS=serving; connections: 0; in flight: 0; the store answers; day 1, all closed days delivered"
     );
     let mut peer = connect(manager.address).await.unwrap();
     assert_eq!(ask(&mut peer).await.unwrap(), REPLY);
-    let life = manager.hear_until("STATUS=serving; connections: 1; the store answers").await;
+    let life =
+        manager.hear_until("STATUS=serving; connections: 1; in flight: 0; the store answers").await;
     assert!(life.iter().any(|word| word == "WATCHDOG=1"), "{life:?}");
     manager.hear_until("WATCHDOG=1").await;
     terminate(&daemon);
@@ -157,7 +158,7 @@ async fn a_daemon_whose_redis_is_away_serves_and_asks_for_time_and_is_ready_when
     assert_eq!(ask(&mut peer).await.unwrap(), REPLY);
     redis.stop();
     // Readiness is not taken back, and the watchdog is none of the store's business.
-    manager.hear_until("STATUS=serving; connections: 1; the store is away").await;
+    manager.hear_until("STATUS=serving; connections: 1; in flight: 0; the store is away").await;
     manager.hear_until("WATCHDOG=1").await;
     terminate(&daemon);
     exit(daemon).await;

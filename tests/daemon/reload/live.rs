@@ -1,0 +1,59 @@
+//! Each key that takes effect with a reload does so, on connections that are open.
+
+mod limits;
+mod rollover;
+
+use std::collections::BTreeSet;
+
+/// Every live key, and the test that proves it.
+const PROVED: &[&[&str]] = &[limits::KEYS, rollover::KEYS, KEYS];
+
+const KEYS: &[&str] = &["signaling.study_time_reply", "log.level"];
+
+use crate::fleet::Fleet;
+use crate::harness::{Setup, wait_until};
+use crate::requests::{heartbeat, leave, study_time, subscribe};
+
+#[test]
+fn the_reference_calls_live_what_is_proved_to_be() {
+    let reference = include_str!("../../../docs/configuration.md");
+    let mut table = "";
+    let mut live = BTreeSet::new();
+    for line in reference.lines() {
+        if let Some(heading) = line.strip_prefix("### `[") {
+            table = heading.trim_end_matches("]`");
+        }
+        let cells: Vec<_> = line.split(" | ").collect();
+        if let [key, _, .., "live", _] = cells.as_slice() {
+            live.insert(format!("{table}.{}", key.trim_start_matches("| ").trim_matches('`')));
+        }
+    }
+    let proved = PROVED.iter().copied().flatten().map(|key| (*key).to_owned());
+    assert_eq!(live, proved.collect());
+}
+
+#[test]
+fn signaling_study_time_reply() {
+    let fleet = Fleet::new();
+    let setup = Setup::with(&fleet);
+    let daemon = setup.start();
+    let mut peer = daemon.connect();
+    peer.served(subscribe("u1", 1, "s1"));
+    assert_eq!(peer.ask(leave("u1", "1")), study_time("u1", Some("1")));
+    daemon.reload(&setup.key("signaling.study_time_reply", "\"with_owner\""));
+    let with_owner = r#"{"user_id":"u1","study_time":"2","type":"KEEP"}"#;
+    assert_eq!(peer.ask(leave("u1", "2")), with_owner);
+}
+
+#[test]
+fn log_level() {
+    let setup = Setup::new().key("log.level", "\"info\"");
+    let daemon = setup.start();
+    let mut peer = daemon.connect();
+    peer.served(heartbeat());
+    daemon.reload(&setup.clone().key("log.level", "\"info,stated::connection=debug\""));
+    drop(daemon.connect());
+    wait_until("a debug line is written", || daemon.log.has("\"level\":\"DEBUG\""));
+    assert!(daemon.log.has("changed: log.level: info -> info,stated::connection=debug"));
+    peer.served(heartbeat());
+}
