@@ -19,7 +19,7 @@ use crate::connection::passed::{Passed, PassedError};
 use crate::connection::registry::Registry;
 use crate::domain::Context;
 use crate::error::Code;
-use crate::log;
+use crate::log::Filter;
 use crate::nightly::Nightly;
 use crate::reload::{self, Refused};
 use crate::store::embedded::{self, EmbeddedStore};
@@ -61,6 +61,7 @@ pub struct Daemon {
     /// Where it listens, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     context: Arc<Context>,
+    registry: Arc<Registry>,
     door: Arc<Door>,
     bells: Vec<Bell>,
     /// Cancelled when no more requests are to be read.
@@ -76,7 +77,11 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the store and the listeners, and serves. Passed sockets take the place of listeners
     /// with the same address.
-    pub async fn start(running: Arc<Running>, mut passed: Passed) -> Result<Self, StartError> {
+    pub async fn start(
+        running: Arc<Running>,
+        filter: Filter,
+        mut passed: Passed,
+    ) -> Result<Self, StartError> {
         let loaded = running.current();
         let config = &loaded.config;
         // The addresses first: a second daemon on the same host is told so before it touches a
@@ -106,12 +111,21 @@ impl Daemon {
         ));
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let bells = listeners.iter().map(Listener::bell).collect();
-        let daemon =
-            Self { addresses, context, door, bells, stop_serving, stop_rest, serving, rest };
+        let daemon = Self {
+            addresses,
+            context,
+            registry,
+            door,
+            bells,
+            stop_serving,
+            stop_rest,
+            serving,
+            rest,
+        };
         daemon.start_night();
         daemon.open_doors(listeners);
         if let Some(server) = admin {
-            daemon.start_admin(server);
+            daemon.start_admin(server, filter);
         }
         Ok(daemon)
     }
@@ -124,7 +138,7 @@ impl Daemon {
 
     /// Reads the configuration again and goes by it, or says what is wrong with it and goes on as
     /// before.
-    pub fn reload(&self, filter: &log::Filter) -> Result<Arc<Loaded>, Refused> {
+    pub fn reload(&self, filter: &Filter) -> Result<Arc<Loaded>, Refused> {
         reload::run(&self.context.running, filter, |loaded| {
             self.door.allow(&loaded.config.limits);
         })
@@ -144,12 +158,15 @@ impl Daemon {
     }
 
     /// It answers until all else is done, so that a stop can be watched.
-    fn start_admin(&self, server: Server) {
+    fn start_admin(&self, server: Server, filter: Filter) {
         tracing::info!(address = %server.address, "health and metrics are served");
         let (context, health) = (Arc::clone(&self.context), Arc::new(Health::default()));
         let router = admin::routes(Arc::new(Desk {
             context: Arc::clone(&context),
             health: Arc::clone(&health),
+            registry: Arc::clone(&self.registry),
+            filter,
+            address: server.address,
         }));
         let (vitals, stop) = (self.vitals(), self.stop_rest.clone());
         self.rest.spawn(async move { health.look(context, vitals, stop).await });

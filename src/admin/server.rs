@@ -1,5 +1,6 @@
 //! The HTTP server: few connections, each with its limits, none that stopping does not wait for.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -7,7 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -38,6 +43,34 @@ pub struct Server {
     socket: TcpListener,
     /// Where it listens really.
     pub address: SocketAddr,
+}
+
+/// The other end of the connection on which a request came: an extension of each request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker(pub(super) SocketAddr);
+
+/// The router, told with each request who asks.
+#[derive(Debug, Clone)]
+struct Introduced {
+    router: TowerToHyperService<Router>,
+    asker: Asker,
+}
+
+impl Introduced {
+    fn new(router: Router, peer: SocketAddr) -> Self {
+        Self { router: TowerToHyperService::new(router), asker: Asker(peer) }
+    }
+}
+
+impl Service<Request<Incoming>> for Introduced {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.asker);
+        self.router.call(request)
+    }
 }
 
 impl Server {
@@ -75,11 +108,11 @@ impl Server {
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                     let (router, stop) = (router.clone(), stop.clone());
                     tasks.spawn(async move {
-                        answer(stream, router, stop).await;
+                        answer(stream, Introduced::new(router, peer), stop).await;
                         drop(place);
                     });
                 }
@@ -93,12 +126,12 @@ impl Server {
 }
 
 /// Answers one client's requests. How its connection ends is the client's business.
-async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn answer(stream: TcpStream, service: Introduced, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {
         ended = timeout(CONNECTION_MAX, connection.as_mut()) => drop(ended),

@@ -101,7 +101,8 @@ fn sources(args: ServeArgs) -> Sources {
 async fn serve(start: Start) -> Result<(), StartError> {
     let Start { running, filter, mut signals, notifier, passed } = start;
     announce(&running.current().config);
-    let daemon = Daemon::start(Arc::clone(&running), passed).await.inspect_err(|error| {
+    let started = Daemon::start(Arc::clone(&running), filter.clone(), passed).await;
+    let daemon = started.inspect_err(|error| {
         notifier.send(&[NotifyState::Status(&chain(error).to_string())]);
     })?;
     tracing::info!("ready");

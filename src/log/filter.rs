@@ -50,6 +50,12 @@ impl Filter {
         Ok((Self { layer: handle, directives }, layer))
     }
 
+    /// A filter of no log, for a daemon within a program whose log is its own: it can't be changed.
+    pub fn of_no_log() -> Self {
+        let (_, layer) = reload::Layer::new(Targets::new());
+        Self { layer, directives: Arc::new(Mutex::new("off".to_owned())) }
+    }
+
     /// The filter in force, as it was given: `info,stated::store=debug`.
     pub fn current(&self) -> String {
         self.directives.lock().unwrap_or_else(PoisonError::into_inner).clone()

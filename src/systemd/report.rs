@@ -311,6 +311,7 @@ mod tests {
     use crate::config::{Config, StoreUrl};
     use crate::connection::passed::Passed;
     use crate::daemon::Daemon;
+    use crate::log::Filter;
 
     const WATCHDOG: Duration = Duration::from_millis(600);
 
@@ -321,7 +322,8 @@ mod tests {
         config.store.url = StoreUrl::Memory;
         config.listen[0].address = "127.0.0.1:0".to_owned();
         config.admin.address = String::new();
-        let daemon = Daemon::start(Arc::new(Running::of(config)), Passed::default()).await.unwrap();
+        let running = Arc::new(Running::of(config));
+        let daemon = Daemon::start(running, Filter::of_no_log(), Passed::default()).await.unwrap();
         let notifier = Notifier::new(Some(socket.as_os_str()), Some(WATCHDOG));
         let reporter = Reporter::new(notifier, daemon.vitals());
         (daemon, reporter, socket)

@@ -168,6 +168,7 @@ mod tests {
     use crate::config::{Config, StoreUrl};
     use crate::connection::passed::Passed;
     use crate::daemon::Daemon;
+    use crate::log::Filter;
 
     const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -176,7 +177,8 @@ mod tests {
         config.store.url = StoreUrl::Memory;
         config.listen[0].address = "127.0.0.1:0".to_owned();
         config.admin.address = String::new();
-        Daemon::start(Arc::new(Running::of(config)), Passed::default()).await.unwrap()
+        let running = Arc::new(Running::of(config));
+        Daemon::start(running, Filter::of_no_log(), Passed::default()).await.unwrap()
     }
 
     /// Looks until the answer is what is expected; the test's own limit is that it never is.

@@ -162,7 +162,7 @@ impl Gateway {
     }
 
     /// Until when calls that need a new connection fail at once; `None` if they would try.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
+    pub fn retry_at(&self) -> Option<Instant> {
         match self.pool.stand() {
             Stand::Closed | Stand::HalfOpen => None,
             Stand::Open { retry_at, .. } => Some(retry_at),

@@ -26,6 +26,7 @@ const UNTRIED_MIN: Duration = Duration::from_secs(1);
 pub struct RoomGateway {
     gateway: Gateway,
     retry_for: Duration,
+    queue_max: usize,
     /// Bounded by `places`: whoever is in the queue holds one.
     jobs: mpsc::UnboundedSender<Job>,
     places: Arc<Semaphore>,
@@ -101,6 +102,7 @@ impl RoomGateway {
         Self {
             gateway,
             retry_for: config.room_retry_for,
+            queue_max: places,
             jobs,
             places: Arc::new(Semaphore::new(places)),
             stop_by,
@@ -136,6 +138,11 @@ impl RoomGateway {
     /// Room's gateway, to look at.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Room-outs that may wait or be under way at once.
+    pub fn queue_max(&self) -> usize {
+        self.queue_max
     }
 
     /// What became of room-outs so far.

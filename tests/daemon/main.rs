@@ -15,7 +15,9 @@ mod stores;
 
 mod fleet;
 mod harness;
+mod http;
 mod log;
+mod openapi;
 mod place;
 mod played;
 mod requests;
@@ -23,6 +25,7 @@ mod schema;
 mod wire;
 
 mod admin;
+mod api;
 mod bench;
 mod cases;
 mod cli;

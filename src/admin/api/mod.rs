@@ -1,0 +1,38 @@
+//! `/api/v1`: what an operator looks up and changes while the daemon works.
+//!
+//! `docs/openapi.json` is the contract; the daemon serves it too.
+
+mod connections;
+mod gateways;
+mod logging;
+mod parameter;
+
+use axum::http::header;
+use axum::response::IntoResponse;
+
+use super::answer::Refusal;
+use super::route::{Route, delete, get, put};
+
+/// The contract.
+pub(super) const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
+
+/// The paths, in the order of the contract.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        get("/api/v1/openapi.json", document),
+        get("/api/v1/connections", connections::list),
+        get("/api/v1/connections/closed", connections::list_closed),
+        get("/api/v1/connections/{id}", connections::show),
+        delete("/api/v1/connections/{id}", connections::close),
+        get("/api/v1/gateways", gateways::list),
+        get("/api/v1/log/filter", logging::show),
+        put("/api/v1/log/filter", logging::change),
+    ]
+}
+
+async fn document(_: parameter::NoParameters) -> Result<impl IntoResponse, Refusal> {
+    Ok((
+        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")],
+        DOCUMENT,
+    ))
+}

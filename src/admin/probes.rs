@@ -1,0 +1,124 @@
+//! Is it alive, is it ready: what load balancers and supervisors ask, and Prometheus' page.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Desk;
+use super::answer::{Document, Moment, document};
+use super::dependency::{Dependency, Standing};
+use super::health::Picture;
+use crate::metrics::page::{self, Found};
+
+/// `/livez`
+#[derive(Debug, Serialize)]
+pub(super) struct Life {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// `/readyz`
+#[derive(Debug, Serialize)]
+pub(super) struct Readiness {
+    status: &'static str,
+    stopping: bool,
+    dependencies: Vec<Described>,
+}
+
+#[derive(Debug, Serialize)]
+struct Described {
+    name: &'static str,
+    required: bool,
+    state: &'static str,
+    since: Moment,
+    error: Option<String>,
+}
+
+/// How well requests can be fulfilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Degree {
+    /// Wholly.
+    Ready,
+    /// A service that some of them need is away.
+    Degraded,
+    /// Not at all.
+    Unready,
+}
+
+/// Whether a restart would help: the store is none of its business.
+pub(super) async fn livez(State(desk): State<Arc<Desk>>) -> Document<Life> {
+    match desk.health.ailment() {
+        None => document(StatusCode::OK, Life { status: "alive", error: None }),
+        error @ Some(_) => {
+            document(StatusCode::SERVICE_UNAVAILABLE, Life { status: "not alive", error })
+        }
+    }
+}
+
+/// Whether requests can be fulfilled.
+pub(super) async fn readyz(State(desk): State<Arc<Desk>>) -> Document<Readiness> {
+    let picture = desk.health.picture();
+    let code = match picture.degree() {
+        Degree::Ready | Degree::Degraded => StatusCode::OK,
+        Degree::Unready => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    document(code, Readiness::of(&picture))
+}
+
+/// The figures.
+pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let picture = desk.health.picture();
+    let known = |dependency: &Dependency| {
+        let is_up = match dependency.standing {
+            Standing::Up => true,
+            Standing::Down => false,
+            Standing::Unknown => return None,
+        };
+        Some((dependency.name, is_up))
+    };
+    let dependencies: Vec<_> = picture.dependencies.iter().filter_map(known).collect();
+    let found = Found { dependencies: &dependencies, night: picture.night.as_ref() };
+    let text = page::render(&desk.context, &found);
+    ([(header::CONTENT_TYPE, page::MEDIA_TYPE)], text).into_response()
+}
+
+impl Readiness {
+    pub(super) fn of(picture: &Picture) -> Self {
+        let status = match picture.degree() {
+            Degree::Ready => "ready",
+            Degree::Degraded => "degraded",
+            Degree::Unready => "unready",
+        };
+        let dependencies = picture.dependencies.iter().map(Described::of).collect();
+        Self { status, stopping: picture.stopping, dependencies }
+    }
+}
+
+impl Picture {
+    fn degree(&self) -> Degree {
+        let is_missing = |one: &Dependency| one.is_required && one.standing != Standing::Up;
+        if self.stopping || self.dependencies.iter().any(is_missing) {
+            Degree::Unready
+        } else if self.dependencies.iter().any(|one| one.standing == Standing::Down) {
+            Degree::Degraded
+        } else {
+            Degree::Ready
+        }
+    }
+}
+
+impl Described {
+    fn of(dependency: &Dependency) -> Self {
+        Self {
+            name: dependency.name,
+            required: dependency.is_required,
+            state: dependency.standing.name(),
+            since: Moment(dependency.since),
+            error: dependency.error.clone(),
+        }
+    }
+}
