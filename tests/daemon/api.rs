@@ -313,3 +313,16 @@ fn what_is_logged_can_be_changed_while_the_daemon_works() {
         request("PUT", "/api/v1/log/filter").header("Content-Type", "text/plain");
     assert_eq!(plain.ask(&daemon).status, 415);
 }
+
+#[test]
+fn the_configuration_in_force_is_shown_without_its_secrets() {
+    let setup =
+        Setup::new().key("admin.token", &format!("\"{TOKEN}\"")).key("limits.max_in_flight", "7");
+    let daemon = observed(setup).start();
+    let shown = get(&daemon, "/api/v1/configuration");
+    assert_eq!(shown["values"]["limits.max_in_flight"], "7");
+    assert_eq!(shown["values"]["log.level"], "info");
+    assert!(shown["file"].as_str().unwrap().ends_with("stated.toml"), "{shown}");
+    assert_eq!(shown["needs_restart"], Value::Array(Vec::new()));
+    assert!(!shown.to_string().contains(TOKEN), "{shown}");
+}

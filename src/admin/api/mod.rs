@@ -2,6 +2,7 @@
 //!
 //! `docs/openapi.json` is the contract; the daemon serves it too.
 
+mod configuration;
 mod connections;
 mod gateways;
 mod logging;
@@ -25,6 +26,7 @@ pub(super) fn routes() -> Vec<Route> {
         get("/api/v1/connections/{id}", connections::show),
         delete("/api/v1/connections/{id}", connections::close),
         get("/api/v1/gateways", gateways::list),
+        get("/api/v1/configuration", configuration::show),
         get("/api/v1/log/filter", logging::show),
         put("/api/v1/log/filter", logging::change),
     ]
