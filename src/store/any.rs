@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::embedded::EmbeddedStore;
 use super::memory::MemoryStore;
-use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
 use super::redis::RedisStore;
 use super::{KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
@@ -117,11 +117,27 @@ impl StateStore for Store {
         }
     }
 
+    async fn close_day_by_hand(&self, at: UnixMillis) -> Result<Day> {
+        match self {
+            Self::Memory(store) => store.close_day_by_hand(at).await,
+            Self::Embedded(store) => store.close_day_by_hand(at).await,
+            Self::Redis(store) => Box::pin(store.close_day_by_hand(at)).await,
+        }
+    }
+
     async fn night(&self) -> Result<Night> {
         match self {
             Self::Memory(store) => store.night().await,
             Self::Embedded(store) => store.night().await,
             Self::Redis(store) => Box::pin(store.night()).await,
+        }
+    }
+
+    async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
+        match self {
+            Self::Memory(store) => store.night_history(limit).await,
+            Self::Embedded(store) => store.night_history(limit).await,
+            Self::Redis(store) => Box::pin(store.night_history(limit)).await,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::NoJournal;
@@ -81,8 +81,16 @@ impl StateStore for MemoryStore {
         Ok(self.state().close_overdue_day(&mut NoJournal, at, last_timeout).value)
     }
 
+    async fn close_day_by_hand(&self, at: UnixMillis) -> Result<Day> {
+        Ok(self.state().close_day_by_hand(&mut NoJournal, at).value)
+    }
+
     async fn night(&self) -> Result<Night> {
         Ok(self.state().night())
+    }
+
+    async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
+        Ok(self.state().night_history(limit))
     }
 
     async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use any::Store;
-pub use night::{Batch, BatchLimits, NextBatch, Night};
+pub use night::{Batch, BatchLimits, NextBatch, Night, PastNight};
 pub use observed::Observed;
 
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
@@ -109,8 +109,16 @@ pub trait StateStore: Send + Sync {
         last_timeout: Duration,
     ) -> impl Future<Output = Result<Option<Day>>> + Send;
 
+    /// Closes the running day because an operator wants it, as SCHEDULER_LAST without users does;
+    /// returns the day. The night that was listing, if any, is over with it.
+    fn close_day_by_hand(&self, at: UnixMillis) -> impl Future<Output = Result<Day>> + Send;
+
     /// Where the night stands.
     fn night(&self) -> impl Future<Output = Result<Night>> + Send;
+
+    /// The latest nights, the newest first, at most `limit` and [`night::NIGHTS_KEPT`] of them.
+    /// Frames and users count once, also if a frame had to be sent again or the daemon died over it.
+    fn night_history(&self, limit: usize) -> impl Future<Output = Result<Vec<PastNight>>> + Send;
 
     /// The frame to deliver next: the one that was formed and not acknowledged, else a new one of
     /// the oldest closed day. It is durable when it is returned, so that whoever asks again, after

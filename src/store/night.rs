@@ -1,8 +1,12 @@
 //! The words of the night: where it stands, and the frames that are delivered to auth.
 
+use bytes::BytesMut;
+
 use crate::domain::json;
 use crate::domain::{Day, UnixMillis, UserTime};
-use bytes::BytesMut;
+
+/// How many closed days are remembered.
+pub const NIGHTS_KEPT: usize = 30;
 
 /// Where the night stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,32 @@ pub struct ClosedDay {
     pub day: Day,
     /// When it was closed.
     pub closed_at: UnixMillis,
+}
+
+/// Why a day was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// SCHEDULER_LAST came.
+    Last,
+    /// None came in time (`rollover.last_timeout`).
+    Timeout,
+    /// An operator said so.
+    Operator,
+}
+
+/// What is remembered of a closed day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PastNight {
+    /// Which day, and when it was closed.
+    pub closed: ClosedDay,
+    /// Why.
+    pub closed_by: ClosedBy,
+    /// Users in frames that auth acknowledged.
+    pub users: u64,
+    /// Frames that auth acknowledged.
+    pub frames: u64,
+    /// When nothing of the day was left to tell; `None` while there is.
+    pub delivered_at: Option<UnixMillis>,
 }
 
 /// A frame's worth of sealed study times of one day.
@@ -61,6 +91,32 @@ pub enum NextBatch {
         /// Users whose entry does not fit, at least 1.
         users: usize,
     },
+}
+
+impl ClosedBy {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Last, Self::Timeout, Self::Operator];
+
+    /// Its name on pages, in figures and in Redis.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Last => "last",
+            Self::Timeout => "timeout",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+}
+
+impl PastNight {
+    /// A day that was closed just now.
+    pub fn new(closed: ClosedDay, closed_by: ClosedBy) -> Self {
+        Self { closed, closed_by, users: 0, frames: 0, delivered_at: None }
+    }
 }
 
 impl Batch {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
 use super::{KeepOnline, Result, StateStore, Store};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::metrics::histogram::Histogram;
@@ -25,8 +25,12 @@ pub enum Operation {
     CloseDay,
     /// [`StateStore::close_overdue_day`]
     CloseOverdueDay,
+    /// [`StateStore::close_day_by_hand`]
+    CloseDayByHand,
     /// [`StateStore::night`]
     Night,
+    /// [`StateStore::night_history`]
+    NightHistory,
     /// [`StateStore::next_batch`]
     NextBatch,
     /// [`StateStore::acknowledge_batch`]
@@ -57,7 +61,7 @@ struct Begun<'a> {
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::OpenSession,
         Self::CloseSession,
         Self::StudyTime,
@@ -65,7 +69,9 @@ impl Operation {
         Self::ListStudyTimes,
         Self::CloseDay,
         Self::CloseOverdueDay,
+        Self::CloseDayByHand,
         Self::Night,
+        Self::NightHistory,
         Self::NextBatch,
         Self::AcknowledgeBatch,
     ];
@@ -80,7 +86,9 @@ impl Operation {
             Self::ListStudyTimes => "list_study_times",
             Self::CloseDay => "close_day",
             Self::CloseOverdueDay => "close_overdue_day",
+            Self::CloseDayByHand => "close_day_by_hand",
             Self::Night => "night",
+            Self::NightHistory => "night_history",
             Self::NextBatch => "next_batch",
             Self::AcknowledgeBatch => "acknowledge_batch",
         }
@@ -180,9 +188,19 @@ impl StateStore for Observed {
         begun.end(self.store.close_overdue_day(at, last_timeout).await)
     }
 
+    async fn close_day_by_hand(&self, at: UnixMillis) -> Result<Day> {
+        let begun = self.begin(Operation::CloseDayByHand);
+        begun.end(self.store.close_day_by_hand(at).await)
+    }
+
     async fn night(&self) -> Result<Night> {
         let begun = self.begin(Operation::Night);
         begun.end(self.store.night().await)
+    }
+
+    async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
+        let begun = self.begin(Operation::NightHistory);
+        begun.end(self.store.night_history(limit).await)
     }
 
     async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stated::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
-use stated::store::night::entry_bytes;
-use stated::store::{Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
+use stated::store::night::{ClosedBy, ClosedDay, NIGHTS_KEPT, entry_bytes};
+use stated::store::{Batch, BatchLimits, KeepOnline, NextBatch, PastNight, StateStore};
 
 /// Hands every sentence of the battery to the macro `$apply`.
 macro_rules! for_every_sentence {
@@ -47,6 +47,9 @@ macro_rules! for_every_sentence {
             no_night_overwrites_the_listing_of_another
             a_late_listing_amends_what_was_set_aside
             a_user_may_be_listed_night_after_night
+            nights_are_remembered_with_who_closed_them_and_what_was_told
+            as_many_nights_are_remembered_as_are_named
+            a_close_by_hand_ends_the_night_that_was_listing
         }
     };
 }
@@ -572,4 +575,61 @@ pub(crate) async fn a_user_may_be_listed_night_after_night(store: &impl StateSto
     let expected =
         [[entry(1, "u1", None)], [entry(2, "u1", Some("00:01"))], [entry(3, "u1", Some("00:01"))]];
     assert_eq!(deliver_all(store, KeepOnline::Yes).await, expected);
+}
+
+pub(crate) async fn nights_are_remembered_with_who_closed_them_and_what_was_told(
+    store: &impl StateStore,
+) {
+    assert_eq!(store.night_history(9).await.unwrap(), []);
+    study(store, "u1", "01:00").await;
+    study(store, "u2", "01:00").await;
+    close_day(store, &[], 5).await;
+    study(store, "u1", "02:00").await;
+    list(store, &[], 10).await;
+    assert_eq!(store.close_overdue_day(at(800), LAST_TIMEOUT).await.unwrap(), Some(Day(2)));
+    assert_eq!(store.close_day_by_hand(at(900)).await.unwrap(), Day(3));
+    let undelivered =
+        |day, seconds, by| PastNight::new(ClosedDay { day: Day(day), closed_at: at(seconds) }, by);
+    let expected = [
+        undelivered(3, 900, ClosedBy::Operator),
+        undelivered(2, 800, ClosedBy::Timeout),
+        undelivered(1, 5, ClosedBy::Last),
+    ];
+    assert_eq!(store.night_history(9).await.unwrap(), expected);
+    assert_eq!(store.night_history(1).await.unwrap(), expected[..1]);
+    let before = UnixMillis::now();
+    let limits = BatchLimits { users_max: 1, ..LIMITS };
+    while let NextBatch::Send(batch) = store.next_batch(limits).await.unwrap() {
+        // As after an acknowledgement whose answer was lost.
+        acknowledge(store, &batch, KeepOnline::Yes).await;
+        acknowledge(store, &batch, KeepOnline::Yes).await;
+    }
+    let nights = store.night_history(9).await.unwrap();
+    let told: Vec<_> =
+        nights.iter().map(|night| (night.closed.day.0, night.users, night.frames)).collect();
+    assert_eq!(told, [(3, 0, 0), (2, 1, 1), (1, 2, 2)]);
+    let in_time = |night: &PastNight| {
+        night.delivered_at.is_some_and(|at| (before..=UnixMillis::now()).contains(&at))
+    };
+    assert!(nights.iter().all(in_time), "{nights:?}");
+}
+
+pub(crate) async fn as_many_nights_are_remembered_as_are_named(store: &impl StateStore) {
+    let closes = NIGHTS_KEPT as u64 + 3;
+    for _ in 0..closes {
+        store.close_day_by_hand(at(0)).await.unwrap();
+    }
+    let nights = store.night_history(usize::MAX).await.unwrap();
+    let days: Vec<_> = nights.iter().map(|night| night.closed.day.0).collect();
+    assert_eq!(days, (4..=closes).rev().collect::<Vec<_>>());
+}
+
+pub(crate) async fn a_close_by_hand_ends_the_night_that_was_listing(store: &impl StateStore) {
+    list(store, &[listed("u1", Some("01:00"))], 0).await;
+    study(store, "u1", "00:05").await;
+    assert_eq!(store.close_day_by_hand(at(9)).await.unwrap(), Day(1));
+    assert_eq!(store.night().await.unwrap().listed_at, None);
+    let heard = deliver_all(store, KeepOnline::Yes).await;
+    assert_eq!(heard, [[entry(1, "u1", Some("01:00"))]]);
+    assert_eq!(studied(store, "u1").await.as_deref(), Some("00:05"));
 }

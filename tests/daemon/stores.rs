@@ -1,5 +1,6 @@
 //! Every store against the battery.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use stated::config;
@@ -40,6 +41,14 @@ impl Opened {
     }
 }
 
+/// The futures of all sentences together are too much for a stack: each of them is made in a frame
+/// of its own.
+fn on_heap<'a, F: Future<Output = ()> + 'a>(
+    make: impl FnOnce() -> F,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+    Box::pin(make())
+}
+
 mod memory {
     use super::*;
 
@@ -63,8 +72,7 @@ mod redis {
             async fn $sentence() {
                 let server = RedisServer::start().await;
                 let opened = Opened::open(&server.store());
-                // On the heap: the futures of all sentences together are too much for a stack.
-            Box::pin(battery::$sentence(&opened.store)).await;
+                on_heap(|| battery::$sentence(&opened.store)).await;
                 opened.close().await;
             }
         )*};
@@ -81,8 +89,7 @@ async fn a_redis_cluster_does_what_every_store_does() {
             println!("{}", stringify!($sentence));
             cluster.clear().await;
             let opened = Opened::open(&cluster.store());
-            // On the heap: the futures of all sentences together are too much for a stack.
-            Box::pin(battery::$sentence(&opened.store)).await;
+            on_heap(|| battery::$sentence(&opened.store)).await;
             opened.close().await;
         )*};
     }
@@ -98,8 +105,7 @@ async fn a_redis_under_sentinel_does_what_every_store_does() {
             println!("{}", stringify!($sentence));
             sentinel.master.ask::<()>(&["FLUSHALL"]).await;
             let opened = Opened::open(&sentinel.store());
-            // On the heap: the futures of all sentences together are too much for a stack.
-            Box::pin(battery::$sentence(&opened.store)).await;
+            on_heap(|| battery::$sentence(&opened.store)).await;
             opened.close().await;
         )*};
     }

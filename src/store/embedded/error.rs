@@ -23,8 +23,9 @@ pub enum OpenError {
         found: String,
     },
     /// A later version of this program wrote it.
-    #[error("the folder {} was written by a newer format {format}, this program knows format \
-             {known}", dir.display())]
+    #[error("the folder {} was written in format {format} by a newer stated, this one knows up to \
+             format {known}: start the newer one, or put back a copy of the folder from before it",
+             dir.display())]
     NewerFormat {
         /// The folder.
         dir: PathBuf,

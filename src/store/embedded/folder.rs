@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::acknowledged::ACKNOWLEDGED_BYTES;
 use super::error::OpenError;
-use super::group::{FILE_HEADER_BYTES, FORMAT, FileHeader, Kind};
+use super::group::{FILE_HEADER_BYTES, FORMAT, FORMAT_OLDEST, FileHeader, Kind};
 
 const VERSION: &str = "VERSION";
 const LOCK: &str = "LOCK";
@@ -41,8 +41,11 @@ pub(super) struct Folder {
 pub(super) enum Before {
     /// Empty, or left so by somebody who died making it a store.
     New,
-    /// A store.
-    Store,
+    /// A store of this format.
+    Store {
+        /// As its mark says.
+        format: u32,
+    },
 }
 
 impl Folder {
@@ -62,7 +65,9 @@ impl Folder {
         &self.dir
     }
 
-    /// The last step of making a store: everything else in it is durably there before.
+    /// The last step of making a store: everything else in it is durably there before. In a store
+    /// of an older format it takes the place of the mark: no program that doesn't know this format
+    /// opens the folder from then on.
     pub(super) fn write_version(&self) -> io::Result<()> {
         self.handle.sync_all()?;
         let mut file = File::create(self.unfinished(VERSION))?;
@@ -182,7 +187,7 @@ fn check_version(dir: &Path, version: &[u8]) -> Result<Before, OpenError> {
         .and_then(|text| text.strip_prefix(VERSION_TEXT)?.strip_suffix('\n')?.parse::<u32>().ok());
     let dir = dir.to_owned();
     match format {
-        Some(FORMAT) => Ok(Before::Store),
+        Some(format @ FORMAT_OLDEST..=FORMAT) => Ok(Before::Store { format }),
         Some(format) if format > FORMAT => {
             Err(OpenError::NewerFormat { dir, format, known: FORMAT })
         }

@@ -18,8 +18,12 @@
 //! Numbers are little-endian. Checksums are CRC-32 that go on from the file header's own, so that
 //! nothing of one file is ever taken for a part of another.
 
-/// The format of everything in the folder.
-pub(super) const FORMAT: u32 = 1;
+/// The format that is written.
+///
+/// 1 is what 0.1.0 wrote. 2 has records of past nights besides.
+pub(super) const FORMAT: u32 = 2;
+/// The oldest format that is read.
+pub(super) const FORMAT_OLDEST: u32 = 1;
 /// Bytes of a file header.
 pub(super) const FILE_HEADER_BYTES: usize = 40;
 /// Bytes of a group header.
@@ -52,6 +56,9 @@ pub(super) struct FileHeader {
     pub(super) generation: u64,
     /// Number of the first change in the log of this generation.
     pub(super) first: u64,
+    /// The format that was written when the file was begun. What was appended since may be of a
+    /// newer one, up to the folder's: all of them are read in the same way.
+    pub(super) format: u32,
     /// Where the checksums of the file's groups start from.
     pub(super) seed: u32,
 }
@@ -71,7 +78,7 @@ impl FileHeader {
         bytes[24..32].copy_from_slice(&first.to_le_bytes());
         let seed = crc32fast::hash(&bytes[..36]);
         bytes[36..40].copy_from_slice(&seed.to_le_bytes());
-        (Self { kind, generation, first, seed }, bytes)
+        (Self { kind, generation, first, format: FORMAT, seed }, bytes)
     }
 
     /// The header of a file of this kind, or what is wrong with it.
@@ -83,10 +90,11 @@ impl FileHeader {
         if crc32fast::hash(&bytes[..36]) != seed {
             return Err("the checksum of the file's header is wrong");
         }
-        if u32_at(bytes, 8) != FORMAT {
+        let format = u32_at(bytes, 8);
+        if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
             return Err("the file is of another format than its folder");
         }
-        Ok(Self { kind, generation: u64_at(bytes, 16), first: u64_at(bytes, 24), seed })
+        Ok(Self { kind, generation: u64_at(bytes, 16), first: u64_at(bytes, 24), format, seed })
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use super::acknowledged::Acknowledged;
 use super::disk::Disk;
 use super::folder::Folder;
-use super::group::{FILE_HEADER_BYTES, FileHeader, Group};
+use super::group::{FILE_HEADER_BYTES, FORMAT, FileHeader, Group};
 
 /// An open log. All of its `length` is synced.
 #[derive(Debug)]
@@ -61,6 +61,11 @@ impl LogFile {
     /// Its generation.
     pub(super) fn generation(&self) -> u64 {
         self.header.generation
+    }
+
+    /// Whether it was begun in an older format.
+    pub(super) fn is_of_older_format(&self) -> bool {
+        self.header.format < FORMAT
     }
 
     /// The number of its first change.

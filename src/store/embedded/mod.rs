@@ -39,7 +39,7 @@ use self::folder::Folder;
 use self::group::Group;
 use self::shared::{Core, Progress, Shared};
 use self::writer::Writer;
-use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::{Journal as _, Seen};
@@ -227,10 +227,23 @@ impl StateStore for EmbeddedStore {
         self.change(|state, journal| state.close_overdue_day(journal, at, last_timeout)).await
     }
 
+    async fn close_day_by_hand(&self, at: UnixMillis) -> Result<Day> {
+        self.change(|state, journal| state.close_day_by_hand(journal, at)).await
+    }
+
     async fn night(&self) -> Result<Night> {
         let seen = {
             let core = self.shared.core();
             Seen { value: core.state.night(), position: core.state.night_position() }
+        };
+        self.durable(seen).await
+    }
+
+    async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
+        let seen = {
+            let core = self.shared.core();
+            let value = core.state.night_history(limit);
+            Seen { value, position: core.state.night_position() }
         };
         self.durable(seen).await
     }

@@ -4,7 +4,7 @@
 //! a text is its length and its UTF-8; a list is its length and its items.
 
 use crate::domain::{Day, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
-use crate::store::night::{Batch, ClosedDay, Night};
+use crate::store::night::{Batch, ClosedBy, ClosedDay, Night, PastNight};
 use crate::store::state::State;
 use crate::store::state::entry::Entry;
 
@@ -14,6 +14,12 @@ const NIGHT: u8 = 3;
 const BATCH: u8 = 4;
 const NO_BATCH: u8 = 5;
 const END: u8 = 6;
+/// Since format 2.
+const PAST_NIGHT: u8 = 7;
+
+const BY_LAST: u8 = 0;
+const BY_TIMEOUT: u8 = 1;
+const BY_OPERATOR: u8 = 2;
 
 const HAS_ROOM: u8 = 1;
 const HAS_SESSION: u8 = 1 << 1;
@@ -76,17 +82,25 @@ pub(super) fn put_removal(out: &mut Vec<u8>, user: &UserId) {
 pub(super) fn put_night(out: &mut Vec<u8>, night: &Night) {
     out.push(NIGHT);
     put_number(out, night.day.0);
-    match night.listed_at {
-        Some(UnixMillis(at)) => {
-            out.push(1);
-            put_number(out, at);
-        }
-        None => out.push(0),
-    }
+    put_optional_instant(out, night.listed_at);
     put_number(out, night.undelivered.len() as u64);
     for closed in &night.undelivered {
         put_closed_day(out, *closed);
     }
+}
+
+/// Appends the record of what is remembered of a night.
+pub(super) fn put_past_night(out: &mut Vec<u8>, night: &PastNight) {
+    out.push(PAST_NIGHT);
+    put_closed_day(out, night.closed);
+    out.push(match night.closed_by {
+        ClosedBy::Last => BY_LAST,
+        ClosedBy::Timeout => BY_TIMEOUT,
+        ClosedBy::Operator => BY_OPERATOR,
+    });
+    put_number(out, night.users);
+    put_number(out, night.frames);
+    put_optional_instant(out, night.delivered_at);
 }
 
 /// Appends the record of the outstanding frame.
@@ -111,6 +125,16 @@ pub(super) fn put_end(out: &mut Vec<u8>, end: End) {
 fn put_closed_day(out: &mut Vec<u8>, closed: ClosedDay) {
     put_number(out, closed.day.0);
     put_number(out, closed.closed_at.0);
+}
+
+fn put_optional_instant(out: &mut Vec<u8>, at: Option<UnixMillis>) {
+    match at {
+        Some(UnixMillis(at)) => {
+            out.push(1);
+            put_number(out, at);
+        }
+        None => out.push(0),
+    }
 }
 
 fn put_optional_time(out: &mut Vec<u8>, study_time: Option<&StudyTime>) {
@@ -145,6 +169,7 @@ pub(super) fn restore(state: &mut State, records: &[u8]) -> Decoded<Option<End>>
             PUT => state.restore_entry(cursor.entry()?),
             REMOVE => state.restore_removal(&cursor.user()?),
             NIGHT => state.restore_night(&cursor.night()?),
+            PAST_NIGHT => state.restore_past_night(cursor.past_night()?),
             BATCH => state.restore_batch(Some(cursor.batch()?)),
             NO_BATCH => state.restore_batch(None),
             END => {
@@ -182,17 +207,26 @@ impl<'a> Cursor<'a> {
 
     fn night(&mut self) -> Decoded<Night> {
         let day = Day(self.number()?);
-        let listed_at = match self.byte()? {
-            0 => None,
-            1 => Some(UnixMillis(self.number()?)),
-            _ => return Err(Malformed),
-        };
+        let listed_at = self.optional_instant()?;
         let count = self.count()?;
         let mut undelivered = Vec::with_capacity(count);
         for _ in 0..count {
             undelivered.push(self.closed_day()?);
         }
         Ok(Night { day, listed_at, undelivered })
+    }
+
+    fn past_night(&mut self) -> Decoded<PastNight> {
+        let closed = self.closed_day()?;
+        let closed_by = match self.byte()? {
+            BY_LAST => ClosedBy::Last,
+            BY_TIMEOUT => ClosedBy::Timeout,
+            BY_OPERATOR => ClosedBy::Operator,
+            _ => return Err(Malformed),
+        };
+        let (users, frames) = (self.number()?, self.number()?);
+        let delivered_at = self.optional_instant()?;
+        Ok(PastNight { closed, closed_by, users, frames, delivered_at })
     }
 
     fn batch(&mut self) -> Decoded<Batch> {
@@ -208,6 +242,14 @@ impl<'a> Cursor<'a> {
 
     fn closed_day(&mut self) -> Decoded<ClosedDay> {
         Ok(ClosedDay { day: Day(self.number()?), closed_at: UnixMillis(self.number()?) })
+    }
+
+    fn optional_instant(&mut self) -> Decoded<Option<UnixMillis>> {
+        match self.byte()? {
+            0 => Ok(None),
+            1 => Ok(Some(UnixMillis(self.number()?))),
+            _ => Err(Malformed),
+        }
     }
 
     fn optional_time(&mut self) -> Decoded<Option<StudyTime>> {
@@ -329,13 +371,29 @@ mod tests {
         let users = vec![UserTime { user, study_time: None }];
         let batch = Batch { id: Batch::new_id(), closed, users };
         let mut bytes = Vec::new();
+        let past = |closed_by, delivered_at| PastNight {
+            closed,
+            closed_by,
+            users: u64::MAX,
+            frames: 0,
+            delivered_at,
+        };
         put_night(&mut bytes, &night);
         put_batch(&mut bytes, Some(&batch));
+        put_past_night(&mut bytes, &past(ClosedBy::Last, None));
         let end = End { position: 7 };
         put_end(&mut bytes, end);
         let mut state = State::default();
         assert_eq!(restore(&mut state, &bytes), Ok(Some(end)));
         assert_eq!(state.night(), night);
         assert_eq!(state.outstanding_batch(), Some(&batch));
+        assert_eq!(state.night_history(9), [past(ClosedBy::Last, None)]);
+        for closed_by in ClosedBy::ALL {
+            let past = past(closed_by, Some(UnixMillis(7)));
+            bytes.clear();
+            put_past_night(&mut bytes, &past);
+            assert_eq!(restore(&mut state, &bytes), Ok(None));
+            assert_eq!(state.night_history(9), [past]);
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::acknowledged::{Acknowledged, AcknowledgedFile};
 use super::disk::Disk;
 use super::error::OpenError;
 use super::folder::{Before, Folder};
-use super::group::{FILE_HEADER_BYTES, Kind};
+use super::group::{FILE_HEADER_BYTES, FORMAT, Kind};
 use super::log::LogFile;
 use super::reader::{Found, GroupReader};
 use super::record;
@@ -41,7 +41,13 @@ pub(super) fn recover(
 ) -> Result<Recovered, OpenError> {
     match before {
         Before::New => create(folder, disk),
-        Before::Store => read(folder, disk),
+        Before::Store { format } => {
+            let recovered = read(folder, disk)?;
+            if format < FORMAT {
+                upgrade(folder, format)?;
+            }
+            Ok(recovered)
+        }
     }
 }
 
@@ -68,6 +74,19 @@ fn create(folder: &Folder, disk: &Disk) -> Result<Recovered, OpenError> {
         snapshot_bytes: written.bytes,
         acknowledged,
     })
+}
+
+/// The folder was read to its end: from here on it is of this program's format. The mark comes
+/// first, so that no older program ever meets what it can't read; then the log gives way to one of
+/// the new format as soon as the writer begins.
+fn upgrade(folder: &Folder, format: u32) -> Result<(), OpenError> {
+    folder.write_version().map_err(OpenError::io("write the version into", folder.dir()))?;
+    tracing::warn!(
+        from = format,
+        to = FORMAT,
+        "the folder has a newer format now: older versions of stated can't open it any more"
+    );
+    Ok(())
 }
 
 fn read(folder: &Folder, disk: &Disk) -> Result<Recovered, OpenError> {

@@ -8,7 +8,7 @@ use super::group::Group;
 use super::record;
 use super::snapshot::Written;
 use crate::domain::UserId;
-use crate::store::night::{Batch, Night};
+use crate::store::night::{Batch, Night, PastNight};
 use crate::store::state::State;
 use crate::store::state::entry::Entry;
 use crate::store::state::journal::Journal;
@@ -122,6 +122,10 @@ impl Journal for Group {
 
     fn night(&mut self, night: &Night) {
         record::put_night(self.records(), night);
+    }
+
+    fn past_night(&mut self, night: &PastNight) {
+        record::put_past_night(self.records(), night);
     }
 
     fn batch(&mut self, batch: Option<&Batch>) {

@@ -126,6 +126,9 @@ impl<'a> SnapshotFile<'a> {
     fn put_rest(&mut self, state: &State, position: u64) {
         let records = self.group.records();
         record::put_night(records, &state.night());
+        for night in state.past_nights() {
+            record::put_past_night(records, night);
+        }
         record::put_batch(records, state.outstanding_batch());
         record::put_end(records, End { position });
     }

@@ -65,7 +65,9 @@ impl Writer {
         let durable = shared.durable();
         let (progress, progress_seen) = watch::channel(Progress { durable, trouble: None });
         let base_bytes = snapshot_bytes.max(limits.log_bytes_min);
-        let due_at = if base == log.generation() { base_bytes } else { 0 };
+        // At once after a compaction that was cut short, and to leave an older format behind.
+        let is_due = base != log.generation() || log.is_of_older_format();
+        let due_at = if is_due { 0 } else { base_bytes };
         let writer = Self {
             shared: Arc::clone(&shared),
             progress,
@@ -229,7 +231,7 @@ impl Writer {
 
     /// A snapshot that failed before is tried again without yet another log.
     fn begin_log(&mut self) -> io::Result<()> {
-        if self.log.generation() > self.base {
+        if self.log.generation() > self.base && !self.log.is_of_older_format() {
             return Ok(());
         }
         let (generation, first) = (self.log.generation() + 1, self.log.next());

@@ -52,6 +52,10 @@ pub(super) static RAISE_DAY: LazyLock<Script> =
     LazyLock::new(|| on_night(include_str!("scripts/raise_day.lua")));
 pub(super) static END_SWEEP: LazyLock<Script> =
     LazyLock::new(|| on_night(include_str!("scripts/end_sweep.lua")));
+pub(super) static COUNT_BATCH: LazyLock<Script> =
+    LazyLock::new(|| on_night(include_str!("scripts/count_batch.lua")));
+pub(super) static END_DELIVERY: LazyLock<Script> =
+    LazyLock::new(|| on_night(include_str!("scripts/end_delivery.lua")));
 pub(super) static FORM_BATCH: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/form_batch.lua")]));
 pub(super) static ACKNOWLEDGE_BATCH: LazyLock<Script> =
@@ -64,7 +68,7 @@ pub(super) static DELETE_IF_EQUAL: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/delete_if_equal.lua")]));
 
 /// All of them.
-fn scripts() -> [&'static Script; 17] {
+fn scripts() -> [&'static Script; 19] {
     [
         &OPEN_SESSION,
         &HOLDS_SESSION,
@@ -78,6 +82,8 @@ fn scripts() -> [&'static Script; 17] {
         &BEGIN_LISTING,
         &RAISE_DAY,
         &END_SWEEP,
+        &COUNT_BATCH,
+        &END_DELIVERY,
         &FORM_BATCH,
         &ACKNOWLEDGE_BATCH,
         &FORGET_BATCH,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::call::{Call, DELETE_IF_EQUAL, END_SWEEP, HOLD_LOCK};
+use super::call::{Call, DELETE_IF_EQUAL, END_DELIVERY, END_SWEEP, HOLD_LOCK};
 use super::frame::StoredBatch;
 use super::records::Records;
 use super::scan::{Progress, Walk};
@@ -100,6 +100,8 @@ impl Delivery {
     }
 
     pub(super) async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
+        // A newer version may have taken over: then not even this is ours to write.
+        self.records.calendar.today().await?;
         if self.records.mark_acknowledged(&batch.id, keep).await? {
             self.claim().await?;
             self.records.finish_batch(batch, keep).await?;
@@ -247,7 +249,11 @@ impl Delivery {
             round.stuck.insert(closed.day, too_long);
             return Ok(());
         }
-        let call = Call::command("HDEL", NIGHT_KEY).arg(closed_field(closed.day));
+        let today = self.records.calendar.today().await?;
+        let call = Call::script(&END_DELIVERY, NIGHT_KEY)
+            .number(today.day.0)
+            .number(closed.day.0)
+            .number(UnixMillis::now().0);
         self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
         Ok(())
     }

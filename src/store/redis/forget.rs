@@ -16,7 +16,8 @@ use crate::store::{Error, KeepOnline, Result};
 impl Records {
     /// Forgets what auth has. Whoever finds the frame acknowledged may do this again.
     pub(super) async fn finish_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
-        let sessions = self.sessions_of(&batch.users).await?;
+        let (sessions, ()) =
+            tokio::try_join!(self.sessions_of(&batch.users), self.count_batch(batch))?;
         let owners = self.owners_of(&sessions).await?;
         let day = batch.closed.day.0.to_string().into_bytes();
         let tasks: Vec<_> = batch

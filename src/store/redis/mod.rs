@@ -12,6 +12,7 @@ mod cluster;
 mod delivery;
 mod forget;
 mod frame;
+mod history;
 mod night;
 mod records;
 mod scan;
@@ -37,7 +38,7 @@ use self::delivery::Delivery;
 use self::records::Records;
 use self::server::{Fault, Server};
 use self::servers::Servers;
-use super::night::{Batch, BatchLimits, NextBatch, Night};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
 use super::{Error, KeepOnline, Result, StateStore};
 use crate::config::{self, StoreUrl};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
@@ -183,8 +184,16 @@ impl StateStore for RedisStore {
         self.ending_days(self.records.close_overdue_day(at, last_timeout)).await
     }
 
+    async fn close_day_by_hand(&self, at: UnixMillis) -> Result<Day> {
+        self.ending_days(self.records.close_day_by_hand(at)).await
+    }
+
     async fn night(&self) -> Result<Night> {
         Ok(self.in_time(self.records.night()).await?.night)
+    }
+
+    async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
+        self.in_time(self.records.night_history(limit)).await
     }
 
     /// Without a deadline of its own: it may have to walk over every record. Each step has one.

@@ -9,7 +9,7 @@ use super::records::{Records, Task, unexpected};
 use super::stored::{NIGHT_KEY, study_time_json};
 use super::{new_operation, pairs_of, refusal, text_of, unreached};
 use crate::domain::{Day, UnixMillis, UserTime};
-use crate::store::night::{ClosedDay, Night};
+use crate::store::night::{ClosedBy, ClosedDay, NIGHTS_KEPT, Night};
 use crate::store::state::last_of_each_user;
 use crate::store::{Error, Result};
 
@@ -19,6 +19,15 @@ pub(super) struct StoredNight {
     pub(super) night: Night,
     /// The first day that is not wholly sealed, if any day was ever closed.
     pub(super) swept: Option<Day>,
+}
+
+/// Why a day may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Somebody says so.
+    By(ClosedBy),
+    /// Its latest listing is older than that.
+    Overdue(Duration),
 }
 
 /// Reads the night's hash. What is not ours or can't be read is passed over.
@@ -73,8 +82,17 @@ impl Records {
         if let Err(Error::Away(_) | Error::Slow(_) | Error::Failed(_)) = listed {
             return listed.map(|()| Day::FIRST);
         }
-        let closed = self.end_day(&CLOSE_DAY, at, None).await?.ok_or_else(unexpected)?;
+        let closed = self
+            .end_day(&CLOSE_DAY, at, Ending::By(ClosedBy::Last))
+            .await?
+            .ok_or_else(unexpected)?;
         listed.map(|()| closed)
+    }
+
+    /// The night that was listing is over with it, overdue or not.
+    pub(super) async fn close_day_by_hand(&self, at: UnixMillis) -> Result<Day> {
+        let by_hand = Ending::By(ClosedBy::Operator);
+        self.end_day(&CLOSE_DAY, at, by_hand).await?.ok_or_else(unexpected)
     }
 
     pub(super) async fn close_overdue_day(
@@ -82,12 +100,12 @@ impl Records {
         at: UnixMillis,
         last_timeout: Duration,
     ) -> Result<Option<Day>> {
-        self.end_day(&CLOSE_OVERDUE_DAY, at, Some(last_timeout)).await
+        self.end_day(&CLOSE_OVERDUE_DAY, at, Ending::Overdue(last_timeout)).await
     }
 
     /// Marks the night as begun before anything is listed: whatever happens then, it will close.
     async fn begin_listing(&self, at: UnixMillis, last_timeout: Duration) -> Result<()> {
-        self.end_day(&BEGIN_LISTING, at, Some(last_timeout)).await.map(|_| ())
+        self.end_day(&BEGIN_LISTING, at, Ending::Overdue(last_timeout)).await.map(|_| ())
     }
 
     /// Runs a script that may end the day. Other daemons work with that day until
@@ -96,14 +114,20 @@ impl Records {
         &self,
         script: &'static Script,
         at: UnixMillis,
-        last_timeout: Option<Duration>,
+        ending: Ending,
     ) -> Result<Option<Day>> {
+        let (last_timeout, by) = match ending {
+            Ending::By(by) => (Duration::ZERO, by),
+            Ending::Overdue(last_timeout) => (last_timeout, ClosedBy::Timeout),
+        };
         let today = self.calendar.today().await?;
         let call = Call::script(script, NIGHT_KEY)
             .number(today.day.0)
             .number(at.0)
             .arg(new_operation())
-            .number(last_timeout.unwrap_or_default().as_millis());
+            .number(last_timeout.as_millis())
+            .number(NIGHTS_KEPT)
+            .arg(by.name());
         let closed = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
         let closed = text_of(&closed).ok_or_else(unexpected)?;
         if closed.is_empty() {

@@ -105,15 +105,19 @@ impl State {
     /// Every closed day was looked at to its end: forgets the delivered ones, starts the others
     /// over for the next time somebody asks.
     fn end_of_pass(&mut self, journal: &mut impl Journal) -> Seen<NextBatch> {
-        let days = self.undelivered.len();
-        self.undelivered.retain(|_, delivery| delivery.too_long > 0);
+        let delivered = self.undelivered.extract_if(.., |_, delivery| delivery.too_long == 0);
+        let delivered: Vec<Day> = delivered.map(|(day, _)| day).collect();
         let users = self.undelivered.values().map(|delivery| delivery.too_long).sum();
         for delivery in self.undelivered.values_mut() {
             *delivery = Delivery { closed_at: delivery.closed_at, next_slot: 0, too_long: 0 };
         }
         let next = if users > 0 { NextBatch::TooLong { users } } else { NextBatch::Nothing };
-        if self.undelivered.len() == days {
+        if delivered.is_empty() {
             return Seen { value: next, position: self.night_position };
+        }
+        let now = UnixMillis::now();
+        for day in delivered {
+            self.remember_delivery(journal, day, now);
         }
         self.write_night(journal);
         self.commit(journal, next)
@@ -132,6 +136,7 @@ impl State {
         for entry in &batch.users {
             self.forget_sealed(journal, &entry.user, batch.closed.day, keep);
         }
+        self.remember_frame(journal, batch.closed.day, batch.users.len());
         self.batch = None;
         journal.batch(None);
         self.night_position = journal.position();

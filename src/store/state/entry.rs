@@ -32,7 +32,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(user: UserId, day: Day) -> Self {
+    /// An entry of somebody of whom nothing is known yet.
+    pub(crate) fn new(user: UserId, day: Day) -> Self {
         Self {
             user,
             room: None,

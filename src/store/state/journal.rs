@@ -4,7 +4,7 @@ use super::State;
 use super::delivery::Delivery;
 use super::entry::Entry;
 use crate::domain::UserId;
-use crate::store::night::{Batch, Night};
+use crate::store::night::{Batch, Night, PastNight};
 
 /// Where changes are written down before anyone hears of them. Everything between two calls of
 /// [`Journal::commit`] is one change: all of it is found after a crash, or nothing.
@@ -15,6 +15,8 @@ pub trait Journal {
     fn remove(&mut self, user: &UserId);
     /// The night stands as given.
     fn night(&mut self, night: &Night);
+    /// What is remembered of a night is as given.
+    fn past_night(&mut self, night: &PastNight);
     /// The outstanding frame is the given one.
     fn batch(&mut self, batch: Option<&Batch>);
     /// The position that the change under way will have.
@@ -31,6 +33,7 @@ impl Journal for NoJournal {
     fn put(&mut self, _: &Entry) {}
     fn remove(&mut self, _: &UserId) {}
     fn night(&mut self, _: &Night) {}
+    fn past_night(&mut self, _: &PastNight) {}
     fn batch(&mut self, _: Option<&Batch>) {}
     fn position(&self) -> u64 {
         0

@@ -9,6 +9,7 @@
 
 pub mod delivery;
 pub mod entry;
+mod history;
 pub mod journal;
 mod table;
 
@@ -17,9 +18,10 @@ use std::time::Duration;
 
 use self::delivery::Delivery;
 use self::entry::Entry;
+use self::history::History;
 use self::journal::{Journal, Seen};
 use self::table::{Slot, Table};
-use super::night::{Batch, ClosedDay, Night};
+use super::night::{Batch, ClosedBy, ClosedDay, Night, PastNight};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The whole state of a store.
@@ -30,6 +32,7 @@ pub struct State {
     listed_at: Option<UnixMillis>,
     undelivered: BTreeMap<Day, Delivery>,
     batch: Option<Batch>,
+    history: History,
     /// Position of the latest change of the night.
     night_position: u64,
     /// Position of the latest close: what is read of a user depends on the running day.
@@ -46,6 +49,7 @@ impl Default for State {
             listed_at: None,
             undelivered: BTreeMap::new(),
             batch: None,
+            history: History::default(),
             night_position: 0,
             day_position: 0,
             absence_position: 0,
@@ -164,7 +168,13 @@ impl State {
     ) -> Seen<Day> {
         self.close_if_overdue(journal, at, last_timeout);
         self.list(journal, entries);
-        let closed = self.end_day(journal, at);
+        let closed = self.end_day(journal, at, ClosedBy::Last);
+        self.commit(journal, closed)
+    }
+
+    /// [`super::StateStore::close_day_by_hand`].
+    pub fn close_day_by_hand(&mut self, journal: &mut impl Journal, at: UnixMillis) -> Seen<Day> {
+        let closed = self.end_day(journal, at, ClosedBy::Operator);
         self.commit(journal, closed)
     }
 
@@ -208,11 +218,11 @@ impl State {
         if at.since(listed_at) < last_timeout {
             return None;
         }
-        Some(self.end_day(journal, at))
+        Some(self.end_day(journal, at, ClosedBy::Timeout))
     }
 
     /// The day is over: one assignment, whatever the number of users.
-    fn end_day(&mut self, journal: &mut impl Journal, at: UnixMillis) -> Day {
+    fn end_day(&mut self, journal: &mut impl Journal, at: UnixMillis, by: ClosedBy) -> Day {
         let closed = self.day;
         let delivery = Delivery { closed_at: at, next_slot: 0, too_long: 0 };
         self.undelivered.insert(closed, delivery);
@@ -220,6 +230,7 @@ impl State {
         self.listed_at = None;
         self.write_night(journal);
         self.day_position = self.night_position;
+        self.remember(journal, PastNight::new(ClosedDay { day: closed, closed_at: at }, by));
         closed
     }
 

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod model;
 mod opening;
+mod upgrade;
 
 use std::{fs, io};
 

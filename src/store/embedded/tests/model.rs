@@ -19,6 +19,7 @@ enum Step {
     List(Vec<(usize, Option<usize>)>),
     CloseDay(Vec<(usize, Option<usize>)>),
     CloseOverdueDay,
+    CloseByHand,
     Form,
     Acknowledge(bool),
     Reopen,
@@ -36,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => listed().prop_map(Step::List),
         1 => listed().prop_map(Step::CloseDay),
         1 => Just(Step::CloseOverdueDay),
+        1 => Just(Step::CloseByHand),
         2 => Just(Step::Form),
         2 => any::<bool>().prop_map(Step::Acknowledge),
         1 => Just(Step::Reopen),
@@ -121,6 +123,10 @@ impl Pair {
                 let told = store.close_overdue_day(at, LAST_TIMEOUT).await.unwrap();
                 assert_eq!(told, model.close_overdue_day(journal, at, LAST_TIMEOUT).value);
             }
+            Step::CloseByHand => {
+                let told = store.close_day_by_hand(at).await.unwrap();
+                assert_eq!(told, model.close_day_by_hand(journal, at).value);
+            }
             Step::Form => drop(self.form().await),
             Step::Acknowledge(keep) => {
                 let keep = if *keep { KeepOnline::Yes } else { KeepOnline::No };
@@ -151,7 +157,7 @@ impl Pair {
             assert_eq!(told, before);
         }
         assert_eq!(told.closed, modelled.closed);
-        assert_eq!(sorted(told), sorted(modelled));
+        assert_eq!(sorted(&told.users), sorted(&modelled.users));
         self.outstanding = Some((told.clone(), modelled.clone()));
         Some(told.clone())
     }
@@ -159,6 +165,8 @@ impl Pair {
     async fn compare(&mut self) {
         if let Some(store) = &self.store {
             assert_eq!(store.night().await.unwrap(), self.model.night());
+            let told = store.night_history(9).await.unwrap();
+            assert_eq!(undated(told), undated(self.model.night_history(9)));
             for number in 0..NAMES {
                 let told = store.study_time(&user(number)).await.unwrap();
                 assert_eq!(told, self.model.study_time(&user(number)).value);
@@ -185,21 +193,32 @@ impl Pair {
     }
 }
 
-fn sorted(batch: &Batch) -> Vec<(&UserId, &Option<StudyTime>)> {
-    let mut users: Vec<_> =
-        batch.users.iter().map(|entry| (&entry.user, &entry.study_time)).collect();
+fn sorted(users: &[UserTime]) -> Vec<(&UserId, &Option<StudyTime>)> {
+    let mut users: Vec<_> = users.iter().map(|entry| (&entry.user, &entry.study_time)).collect();
     users.sort();
     users
 }
 
+/// Nights, but for the clock by which they were delivered.
+fn undated(nights: Vec<PastNight>) -> Vec<PastNight> {
+    let undated = |night: PastNight| PastNight {
+        delivered_at: night.delivered_at.map(|_| UnixMillis(0)),
+        ..night
+    };
+    nights.into_iter().map(undated).collect()
+}
+
 /// All that a store holds, but for what depends on where in memory it is.
-fn everything(store: &EmbeddedStore) -> (Vec<Entry>, Night, Option<Batch>) {
+pub(super) fn everything(
+    store: &EmbeddedStore,
+) -> (Vec<Entry>, Night, Option<Batch>, Vec<PastNight>) {
     let core = store.shared.core();
     let slots = 0..core.state.slot_count();
     let entries = slots.filter_map(|slot| core.state.entry_at(slot));
     let mut entries: Vec<_> = entries.map(|entry| Entry { stamp: 0, ..entry.clone() }).collect();
     entries.sort_by(|one, other| one.user.cmp(&other.user));
-    (entries, core.state.night(), core.state.outstanding_batch().cloned())
+    let (night, history) = (core.state.night(), core.state.night_history(usize::MAX));
+    (entries, night, core.state.outstanding_batch().cloned(), history)
 }
 
 async fn play_at_random(store: &EmbeddedStore, seed: u64) {

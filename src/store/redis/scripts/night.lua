@@ -10,8 +10,20 @@ local function put(field, value)
   redis.call('HSET', key, field, value)
 end
 
--- Ends the running day; once an operation, however often it is repeated.
-local function close(at, operation)
+-- What is remembered of a closed day: when it was closed and by whom, users and frames that auth
+-- acknowledged, and when nothing was left to tell, `-` before.
+local function past(of_day)
+  return (stored['past:' .. of_day] or ''):match('^(%d+) (%l+) (%d+) (%d+) ([%d-]+)$')
+end
+
+local function remember(of_day, at, by, users, frames, delivered_at)
+  local numbers = string.format('%.0f %.0f', users, frames)
+  put('past:' .. of_day, at .. ' ' .. by .. ' ' .. numbers .. ' ' .. delivered_at)
+end
+
+-- Ends the running day; once an operation, however often it is repeated. ARGV: 5 how many days are
+-- remembered.
+local function close(at, operation, by)
   local mark = 'close:' .. operation
   if stored[mark] then return stored[mark] end
   local closed = string.format('%.0f', day)
@@ -21,8 +33,12 @@ local function close(at, operation)
   put('day', string.format('%.0f', day + 1))
   redis.call('HDEL', key, 'listed_at')
   stored.listed_at = nil
-  for field, of_day in pairs(stored) do
-    if field:find('^close:') and tonumber(of_day) < day - 8 then redis.call('HDEL', key, field) end
+  remember(closed, at, by, 0, 0, '-')
+  for field, value in pairs(stored) do
+    local remembered = tonumber(field:match('^past:(%d+)$'))
+    local is_old = remembered and remembered <= day - tonumber(ARGV[5])
+      or field:find('^close:') and tonumber(value) < day - 8
+    if is_old then redis.call('HDEL', key, field) end
   end
   return closed
 end
@@ -32,5 +48,5 @@ local function close_if_overdue(at, timeout, operation)
   if stored['close:' .. operation] then return stored['close:' .. operation] end
   local listed_at = tonumber(stored.listed_at)
   if not listed_at or tonumber(at) - listed_at < tonumber(timeout) then return '' end
-  return close(at, operation)
+  return close(at, operation, 'timeout')
 end

@@ -1,0 +1,68 @@
+//! What is remembered of closed days, in fields of the night's hash: written by the scripts that
+//! close and deliver them, in the same step.
+
+use std::collections::HashSet;
+
+use redis::Value;
+
+use super::call::{COUNT_BATCH, Call};
+use super::records::Records;
+use super::stored::NIGHT_KEY;
+use super::{pairs_of, refusal, unreached};
+use crate::domain::{Day, UnixMillis};
+use crate::store::Result;
+use crate::store::night::{Batch, ClosedBy, ClosedDay, NIGHTS_KEPT, PastNight};
+
+impl Records {
+    pub(super) async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
+        let call = Call::command("HGETALL", NIGHT_KEY);
+        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let mut nights = read_history(&value);
+        nights.truncate(limit.min(NIGHTS_KEPT));
+        Ok(nights)
+    }
+
+    /// Counts a frame that auth acknowledged; once, however often it is done.
+    pub(super) async fn count_batch(&self, batch: &Batch) -> Result<()> {
+        let today = self.calendar.today().await?;
+        let call = Call::script(&COUNT_BATCH, NIGHT_KEY)
+            .number(today.day.0)
+            .number(batch.closed.day.0)
+            .arg(batch.id.as_str())
+            .number(batch.users.len());
+        self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        Ok(())
+    }
+}
+
+/// Reads the nights from their hash, the newest first. What can't be read is passed over.
+fn read_history(value: &Value) -> Vec<PastNight> {
+    let fields = pairs_of(value);
+    let undelivered: HashSet<Day> =
+        fields.iter().filter_map(|(field, _)| day_in(field, "closed:")).collect();
+    let mut nights: Vec<_> = fields
+        .iter()
+        .filter_map(|(field, text)| read_night(day_in(field, "past:")?, text))
+        .map(|night| match undelivered.contains(&night.closed.day) {
+            // Also a delivered day of which a late record was found: it is told once more.
+            true => PastNight { delivered_at: None, ..night },
+            false => night,
+        })
+        .collect();
+    nights.sort_by_key(|night| std::cmp::Reverse(night.closed.day));
+    nights
+}
+
+fn day_in(field: &str, prefix: &str) -> Option<Day> {
+    field.strip_prefix(prefix)?.parse().ok().map(Day)
+}
+
+fn read_night(day: Day, text: &str) -> Option<PastNight> {
+    let mut words = text.split(' ');
+    let closed_at = UnixMillis(words.next()?.parse().ok()?);
+    let closed_by = ClosedBy::named(words.next()?)?;
+    let users = words.next()?.parse().ok()?;
+    let frames = words.next()?.parse().ok()?;
+    let delivered_at = words.next()?.parse().ok().map(UnixMillis);
+    Some(PastNight { closed: ClosedDay { day, closed_at }, closed_by, users, frames, delivered_at })
+}
