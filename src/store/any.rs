@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::embedded::EmbeddedStore;
 use super::memory::MemoryStore;
-use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::redis::RedisStore;
-use super::{KeepOnline, Result, StateStore};
+use super::{Cursor, KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// One of the adapters. An enum and not a trait object: an operation then needs no allocation for
@@ -138,6 +138,14 @@ impl StateStore for Store {
             Self::Memory(store) => store.night_history(limit).await,
             Self::Embedded(store) => store.night_history(limit).await,
             Self::Redis(store) => Box::pin(store.night_history(limit)).await,
+        }
+    }
+
+    async fn night_plan(&self, from: Option<Cursor>, limit: usize) -> Result<Plan> {
+        match self {
+            Self::Memory(store) => store.night_plan(from, limit).await,
+            Self::Embedded(store) => store.night_plan(from, limit).await,
+            Self::Redis(store) => Box::pin(store.night_plan(from, limit)).await,
         }
     }
 

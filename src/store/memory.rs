@@ -3,11 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::NoJournal;
-use super::{KeepOnline, Result, StateStore};
+use super::{Cursor, KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The store of `memory:`.
@@ -91,6 +91,10 @@ impl StateStore for MemoryStore {
 
     async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
         Ok(self.state().night_history(limit))
+    }
+
+    async fn night_plan(&self, from: Option<Cursor>, limit: usize) -> Result<Plan> {
+        Ok(self.state().night_plan(from, limit).value)
     }
 
     async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {

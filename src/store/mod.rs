@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod memory;
 pub mod night;
 pub mod observed;
+pub mod page;
 pub mod redis;
 pub mod state;
 
@@ -15,8 +16,9 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use any::Store;
-pub use night::{Batch, BatchLimits, NextBatch, Night, PastNight};
+pub use night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 pub use observed::Observed;
+pub use page::{Cursor, Page};
 
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
@@ -119,6 +121,16 @@ pub trait StateStore: Send + Sync {
     /// The latest nights, the newest first, at most `limit` and [`night::NIGHTS_KEPT`] of them.
     /// Frames and users count once, also if a frame had to be sent again or the daemon died over it.
     fn night_history(&self, limit: usize) -> impl Future<Output = Result<Vec<PastNight>>> + Send;
+
+    /// What a close would tell auth if the day ended now, without what is undelivered of closed
+    /// days. Changes nothing. A page looks at a bounded number of records, so it may be empty and
+    /// not the last; it names `limit` users, [`night::PLAN_USERS_MAX`] at the most, and with Redis a
+    /// few more.
+    fn night_plan(
+        &self,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Plan>> + Send;
 
     /// The frame to deliver next: the one that was formed and not acknowledged, else a new one of
     /// the oldest closed day. It is durable when it is returned, so that whoever asks again, after

@@ -2,11 +2,14 @@
 
 use bytes::BytesMut;
 
+use super::Page;
 use crate::domain::json;
 use crate::domain::{Day, UnixMillis, UserTime};
 
 /// How many closed days are remembered.
 pub const NIGHTS_KEPT: usize = 30;
+/// How many users a page of the plan names at the most.
+pub const PLAN_USERS_MAX: usize = 1000;
 
 /// Where the night stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,15 @@ pub struct PastNight {
     pub frames: u64,
     /// When nothing of the day was left to tell; `None` while there is.
     pub delivered_at: Option<UnixMillis>,
+}
+
+/// What a close would tell auth now, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The running day, which would be closed.
+    pub day: Day,
+    /// Users with the study time that would be told, `None` for none.
+    pub users: Page<UserTime>,
 }
 
 /// A frame's worth of sealed study times of one day.

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
-use super::{KeepOnline, Result, StateStore, Store};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
+use super::{Cursor, KeepOnline, Result, StateStore, Store};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::metrics::histogram::Histogram;
 
@@ -31,6 +31,8 @@ pub enum Operation {
     Night,
     /// [`StateStore::night_history`]
     NightHistory,
+    /// [`StateStore::night_plan`]
+    NightPlan,
     /// [`StateStore::next_batch`]
     NextBatch,
     /// [`StateStore::acknowledge_batch`]
@@ -61,7 +63,7 @@ struct Begun<'a> {
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OpenSession,
         Self::CloseSession,
         Self::StudyTime,
@@ -72,6 +74,7 @@ impl Operation {
         Self::CloseDayByHand,
         Self::Night,
         Self::NightHistory,
+        Self::NightPlan,
         Self::NextBatch,
         Self::AcknowledgeBatch,
     ];
@@ -89,6 +92,7 @@ impl Operation {
             Self::CloseDayByHand => "close_day_by_hand",
             Self::Night => "night",
             Self::NightHistory => "night_history",
+            Self::NightPlan => "night_plan",
             Self::NextBatch => "next_batch",
             Self::AcknowledgeBatch => "acknowledge_batch",
         }
@@ -201,6 +205,11 @@ impl StateStore for Observed {
     async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
         let begun = self.begin(Operation::NightHistory);
         begun.end(self.store.night_history(limit).await)
+    }
+
+    async fn night_plan(&self, from: Option<Cursor>, limit: usize) -> Result<Plan> {
+        let begun = self.begin(Operation::NightPlan);
+        begun.end(self.store.night_plan(from, limit).await)
     }
 
     async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {

@@ -47,6 +47,8 @@ macro_rules! for_every_sentence {
             no_night_overwrites_the_listing_of_another
             a_late_listing_amends_what_was_set_aside
             a_user_may_be_listed_night_after_night
+            a_close_tells_what_was_planned
+            a_plan_follows_a_frame_at_every_step
             nights_are_remembered_with_who_closed_them_and_what_was_told
             as_many_nights_are_remembered_as_are_named
             a_close_by_hand_ends_the_night_that_was_listing
@@ -575,6 +577,80 @@ pub(crate) async fn a_user_may_be_listed_night_after_night(store: &impl StateSto
     let expected =
         [[entry(1, "u1", None)], [entry(2, "u1", Some("00:01"))], [entry(3, "u1", Some("00:01"))]];
     assert_eq!(deliver_all(store, KeepOnline::Yes).await, expected);
+}
+
+/// Everything that a close would tell, over pages of two users.
+async fn planned(store: &impl StateStore) -> (Day, Vec<(String, Option<String>)>) {
+    let (mut users, mut from) = (std::collections::BTreeMap::new(), None);
+    loop {
+        let plan = store.night_plan(from, 2).await.unwrap();
+        for entry in plan.users.items {
+            let time = entry.study_time.map(|time| time.as_str().to_owned());
+            users.insert(entry.user.as_str().to_owned(), time);
+        }
+        from = plan.users.next;
+        if from.is_none() {
+            return (plan.day, users.into_iter().collect());
+        }
+    }
+}
+
+/// Closes the running day, which tells exactly what was planned; delivers all that is left.
+async fn close_as_planned(store: &impl StateStore, keep: KeepOnline) {
+    let (day, expected) = planned(store).await;
+    assert_eq!(close_day(store, &[], 0).await, day);
+    let heard = deliver_all(store, keep).await.into_iter().flatten();
+    let mut heard: Vec<_> =
+        heard.filter(|(of_day, _, _)| *of_day == day.0).map(|(_, id, time)| (id, time)).collect();
+    heard.sort();
+    assert_eq!(heard, expected);
+}
+
+pub(crate) async fn a_close_tells_what_was_planned(store: &impl StateStore) {
+    assert_eq!(planned(store).await, (Day(1), Vec::new()));
+    for number in 0..7 {
+        open(store, &format!("online {number}"), 1, &format!("s{number}")).await;
+    }
+    study(store, "online 1", "01:00").await;
+    study(store, "offline", "02:00").await;
+    study(store, "listed", "03:00").await;
+    list(store, &[listed("listed", Some("03:30")), listed("listed only", None)], 0).await;
+    study(store, "listed", "00:05").await;
+    let (day, plan) = planned(store).await;
+    assert_eq!((day, plan.len()), (Day(1), 10));
+    assert!(plan.contains(&("listed".to_owned(), Some("03:30".to_owned()))));
+    assert!(plan.contains(&("listed only".to_owned(), None)));
+    assert_eq!(studied(store, "listed").await.as_deref(), Some("00:05"), "nothing was changed");
+    // Day 1 stays undelivered while day 2 is planned.
+    close_day(store, &[], 1).await;
+    study(store, "online 1", "01:10").await;
+    study(store, "online 2", "01:20").await;
+    let batch = expect_batch(store).await;
+    study(store, "online 3", "01:30").await;
+    close(store, "s5").await;
+    close_as_planned(store, KeepOnline::Yes).await;
+    drop(batch);
+    // Who is online and did nothing is told again, without a time.
+    study(store, "offline", "04:00").await;
+    close_as_planned(store, KeepOnline::Yes).await;
+    close_as_planned(store, KeepOnline::No).await;
+    assert_eq!(planned(store).await.1, []);
+}
+
+pub(crate) async fn a_plan_follows_a_frame_at_every_step(store: &impl StateStore) {
+    for number in 0..5 {
+        open(store, &format!("u{number}"), 1, &format!("s{number}")).await;
+        study(store, &format!("u{number}"), "01:00").await;
+    }
+    close_day(store, &[], 0).await;
+    assert_eq!(planned(store).await, (Day(2), Vec::new()), "all of them still wait for auth");
+    let batch = expect_batch(store).await;
+    assert_eq!(planned(store).await, (Day(2), Vec::new()));
+    study(store, "u1", "02:00").await;
+    assert_eq!(planned(store).await.1, [("u1".to_owned(), Some("02:00".to_owned()))]);
+    acknowledge(store, &batch, KeepOnline::Yes).await;
+    assert_eq!(planned(store).await.1.len(), 5);
+    close_as_planned(store, KeepOnline::Yes).await;
 }
 
 pub(crate) async fn nights_are_remembered_with_who_closed_them_and_what_was_told(

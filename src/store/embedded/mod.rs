@@ -39,11 +39,11 @@ use self::folder::Folder;
 use self::group::Group;
 use self::shared::{Core, Progress, Shared};
 use self::writer::Writer;
-use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::{Journal as _, Seen};
-use super::{Error, KeepOnline, Result, StateStore};
+use super::{Cursor, Error, KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The store of `embedded:DIR`.
@@ -245,6 +245,11 @@ impl StateStore for EmbeddedStore {
             let value = core.state.night_history(limit);
             Seen { value, position: core.state.night_position() }
         };
+        self.durable(seen).await
+    }
+
+    async fn night_plan(&self, from: Option<Cursor>, limit: usize) -> Result<Plan> {
+        let seen = self.shared.core().state.night_plan(from, limit);
         self.durable(seen).await
     }
 

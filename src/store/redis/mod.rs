@@ -14,6 +14,7 @@ mod forget;
 mod frame;
 mod history;
 mod night;
+mod plan;
 mod records;
 mod scan;
 mod server;
@@ -38,8 +39,8 @@ use self::delivery::Delivery;
 use self::records::Records;
 use self::server::{Fault, Server};
 use self::servers::Servers;
-use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight};
-use super::{Error, KeepOnline, Result, StateStore};
+use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
+use super::{Cursor, Error, KeepOnline, Result, StateStore};
 use crate::config::{self, StoreUrl};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
@@ -194,6 +195,10 @@ impl StateStore for RedisStore {
 
     async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
         self.in_time(self.records.night_history(limit)).await
+    }
+
+    async fn night_plan(&self, from: Option<Cursor>, limit: usize) -> Result<Plan> {
+        self.in_time(self.records.night_plan(from, limit)).await
     }
 
     /// Without a deadline of its own: it may have to walk over every record. Each step has one.

@@ -14,7 +14,7 @@ use crate::domain::{Day, StudyTime, UserId, UserTime};
 use crate::store::{Error, Result};
 
 /// Keys that Redis looks at for one page.
-const PAGE_KEYS: u32 = 1000;
+const PAGE_KEYS: usize = 1000;
 
 /// A walk that is under way.
 ///
@@ -71,7 +71,7 @@ impl Records {
         let Some(server) = walk.layout.servers.get(walk.at) else {
             return Ok((Page::default(), self.end_of(walk).await?));
         };
-        let (cursor, users) = scan(server, &walk.cursor).await?;
+        let (cursor, users) = scan(server, &walk.cursor, PAGE_KEYS).await?;
         let page = self.seal(&users, walk.day).await?;
         if cursor == "0" {
             walk.at += 1;
@@ -129,14 +129,19 @@ impl Page {
     }
 }
 
-/// One step of SCAN: the next cursor, and users, none of them twice.
-async fn scan(server: &Server, cursor: &str) -> Result<(String, Vec<UserId>)> {
+/// One step of SCAN, which looks at about so many keys: the next cursor, and users, none of them
+/// twice.
+pub(super) async fn scan(
+    server: &Server,
+    cursor: &str,
+    keys: usize,
+) -> Result<(String, Vec<UserId>)> {
     let call = Call::of_server("SCAN")
         .arg(cursor)
         .arg("MATCH")
         .arg(format!("{RECORD_PREFIX}*"))
         .arg("COUNT")
-        .number(PAGE_KEYS);
+        .number(keys);
     let mut replies = server.send(std::slice::from_ref(&call)).await.map_err(unreached)?;
     let reply = replies.pop().ok_or_else(unexpected)?.map_err(refusal)?;
     let Value::Array(parts) = reply else { return Err(unexpected()) };

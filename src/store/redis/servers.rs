@@ -1,5 +1,7 @@
 //! All the servers of a store: one, or the masters of a cluster.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::call::{Call, Reply};
 use super::cluster::Cluster;
 use super::server::{Fault, Server};
@@ -79,6 +81,13 @@ impl Layout {
             .collect::<Option<_>>()
             .ok_or_else(|| Fault::Away("a server is not connected to".to_owned()))?;
         Ok(Self { servers, connections, holdings })
+    }
+
+    /// A number that is the same for this layout only, in this process.
+    pub(super) fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.servers.len(), &self.connections, &self.holdings).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Whether everything is as it was: the same processes and the same slots on each.

@@ -49,7 +49,7 @@ impl SlotMap {
 }
 
 /// What one master says of itself: who it is, the version of its slots, and which they are.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Holding {
     id: String,
     /// Grows whenever the server takes over a slot.

@@ -54,13 +54,27 @@ impl Entry {
         if self.day >= today {
             return;
         }
-        if self.fresh || self.closed.is_empty() {
+        if self.has_news() {
             self.closed.push((self.day, self.study_time.take()));
         }
         self.study_time = None;
         self.day = today;
         self.listed = false;
         self.fresh = false;
+    }
+
+    /// Whether the end of its day sets the study time aside for auth.
+    fn has_news(&self) -> bool {
+        self.fresh || self.closed.is_empty()
+    }
+
+    /// What auth would be told of `today`, the running day, if it were closed now and the entry
+    /// settled: a study time or that there is none, or nothing of the user.
+    pub fn told_if_closed(&self, today: Day) -> Option<Option<&StudyTime>> {
+        if self.day == today && self.has_news() {
+            return Some(self.study_time.as_ref());
+        }
+        self.closed.iter().find(|(closed, _)| *closed == today).map(|(_, time)| time.as_ref())
     }
 
     /// The newest study time; tonight's listing, if there was one, is thereby the last word on its

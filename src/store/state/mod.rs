@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod entry;
 mod history;
 pub mod journal;
+mod plan;
 mod table;
 
 use std::collections::{BTreeMap, HashSet};

@@ -167,6 +167,10 @@ impl Pair {
             assert_eq!(store.night().await.unwrap(), self.model.night());
             let told = store.night_history(9).await.unwrap();
             assert_eq!(undated(told), undated(self.model.night_history(9)));
+            let told = store.night_plan(None, 2 * NAMES).await.unwrap();
+            let modelled = self.model.night_plan(None, 2 * NAMES).value;
+            assert_eq!(told.day, modelled.day);
+            assert_eq!(sorted(&told.users.items), sorted(&modelled.users.items));
             for number in 0..NAMES {
                 let told = store.study_time(&user(number)).await.unwrap();
                 assert_eq!(told, self.model.study_time(&user(number)).value);
