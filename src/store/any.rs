@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::embedded::EmbeddedStore;
+use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::memory::MemoryStore;
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::redis::RedisStore;
-use super::{Cursor, KeepOnline, Result, StateStore};
+use super::{KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// One of the adapters. An enum and not a trait object: an operation then needs no allocation for
@@ -162,6 +163,67 @@ impl StateStore for Store {
             Self::Memory(store) => store.acknowledge_batch(batch, keep).await,
             Self::Embedded(store) => store.acknowledge_batch(batch, keep).await,
             Self::Redis(store) => Box::pin(store.acknowledge_batch(batch, keep)).await,
+        }
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<KnownUser>> {
+        match self {
+            Self::Memory(store) => store.user(user).await,
+            Self::Embedded(store) => store.user(user).await,
+            Self::Redis(store) => Box::pin(store.user(user)).await,
+        }
+    }
+
+    async fn session(&self, session: &SessionId) -> Result<Option<Record>> {
+        match self {
+            Self::Memory(store) => store.session(session).await,
+            Self::Embedded(store) => store.session(session).await,
+            Self::Redis(store) => Box::pin(store.session(session)).await,
+        }
+    }
+
+    async fn rooms(&self, from: Option<Cursor>, limit: usize) -> Result<Page<RoomCount>> {
+        match self {
+            Self::Memory(store) => store.rooms(from, limit).await,
+            Self::Embedded(store) => store.rooms(from, limit).await,
+            Self::Redis(store) => Box::pin(store.rooms(from, limit)).await,
+        }
+    }
+
+    async fn room(&self, room: RoomId) -> Result<RoomCount> {
+        match self {
+            Self::Memory(store) => store.room(room).await,
+            Self::Embedded(store) => store.room(room).await,
+            Self::Redis(store) => Box::pin(store.room(room)).await,
+        }
+    }
+
+    async fn room_members(
+        &self,
+        room: RoomId,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Member>> {
+        match self {
+            Self::Memory(store) => store.room_members(room, from, limit).await,
+            Self::Embedded(store) => store.room_members(room, from, limit).await,
+            Self::Redis(store) => Box::pin(store.room_members(room, from, limit)).await,
+        }
+    }
+
+    async fn population(&self) -> Result<Option<Population>> {
+        match self {
+            Self::Memory(store) => store.population().await,
+            Self::Embedded(store) => store.population().await,
+            Self::Redis(store) => Box::pin(store.population()).await,
+        }
+    }
+
+    async fn prove_writable(&self) -> Result<()> {
+        match self {
+            Self::Memory(store) => store.prove_writable().await,
+            Self::Embedded(store) => store.prove_writable().await,
+            Self::Redis(store) => Box::pin(store.prove_writable()).await,
         }
     }
 

@@ -3,11 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::NoJournal;
-use super::{Cursor, KeepOnline, Result, StateStore};
+use super::{KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The store of `memory:`.
@@ -110,6 +111,39 @@ impl StateStore for MemoryStore {
 
     async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
         self.state().acknowledge_batch(&mut NoJournal, batch, keep);
+        Ok(())
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<KnownUser>> {
+        Ok(self.state().user(user).value)
+    }
+
+    async fn session(&self, session: &SessionId) -> Result<Option<Record>> {
+        Ok(self.state().session(session).value)
+    }
+
+    async fn rooms(&self, from: Option<Cursor>, limit: usize) -> Result<Page<RoomCount>> {
+        Ok(self.state().rooms(from, limit))
+    }
+
+    async fn room(&self, room: RoomId) -> Result<RoomCount> {
+        Ok(self.state().room(room))
+    }
+
+    async fn room_members(
+        &self,
+        room: RoomId,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Member>> {
+        Ok(self.state().room_members(room, from, limit))
+    }
+
+    async fn population(&self) -> Result<Option<Population>> {
+        Ok(Some(self.state().population(UnixMillis::now())))
+    }
+
+    async fn prove_writable(&self) -> Result<()> {
         Ok(())
     }
 

@@ -5,10 +5,10 @@
 
 mod any;
 pub mod embedded;
+pub mod lookup;
 pub mod memory;
 pub mod night;
 pub mod observed;
-pub mod page;
 pub mod redis;
 pub mod state;
 
@@ -16,9 +16,9 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use any::Store;
+pub use lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 pub use night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 pub use observed::Observed;
-pub use page::{Cursor, Page};
 
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
@@ -145,6 +145,41 @@ pub trait StateStore: Send + Sync {
         batch: &Batch,
         keep: KeepOnline,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// The user's record as it reads today, and whether its session is live; `None` if there is no
+    /// record.
+    fn user(&self, user: &UserId) -> impl Future<Output = Result<Option<KnownUser>>> + Send;
+
+    /// The record of the user to whom the session resolves; `None` if it resolves to nobody.
+    fn session(&self, session: &SessionId) -> impl Future<Output = Result<Option<Record>>> + Send;
+
+    /// The rooms with a live session, `limit` of them or a few more, and at most
+    /// [`lookup::PAGE_ITEMS_MAX`] or a few more. What is told of rooms may run ahead of what is
+    /// durable, and between daemons lag behind what is done by milliseconds.
+    fn rooms(
+        &self,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<RoomCount>>> + Send;
+
+    /// How many live sessions are in the room.
+    fn room(&self, room: RoomId) -> impl Future<Output = Result<RoomCount>> + Send;
+
+    /// The live sessions in the room, in pages as those of [`StateStore::rooms`]. A session that
+    /// comes back while the pages are turned may be on two of them.
+    fn room_members(
+        &self,
+        room: RoomId,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page<Member>>> + Send;
+
+    /// How many there are of everything; `None` if nobody has counted yet.
+    fn population(&self) -> impl Future<Output = Result<Option<Population>>> + Send;
+
+    /// Makes a change that means nothing, on the way that changes take, and waits for it as a
+    /// request does. It fails if the store takes no changes, and leaves no record behind.
+    fn prove_writable(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Makes what is still in memory durable and lets go of the store. Nothing may follow.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;

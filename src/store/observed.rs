@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
-use super::{Cursor, KeepOnline, Result, StateStore, Store};
+use super::{KeepOnline, Result, StateStore, Store};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::metrics::histogram::Histogram;
 
@@ -37,6 +38,20 @@ pub enum Operation {
     NextBatch,
     /// [`StateStore::acknowledge_batch`]
     AcknowledgeBatch,
+    /// [`StateStore::user`]
+    User,
+    /// [`StateStore::session`]
+    Session,
+    /// [`StateStore::rooms`]
+    Rooms,
+    /// [`StateStore::room`]
+    Room,
+    /// [`StateStore::room_members`]
+    RoomMembers,
+    /// [`StateStore::population`]
+    Population,
+    /// [`StateStore::prove_writable`]
+    ProveWritable,
 }
 
 /// What one operation did so far.
@@ -63,7 +78,7 @@ struct Begun<'a> {
 
 impl Operation {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::OpenSession,
         Self::CloseSession,
         Self::StudyTime,
@@ -77,6 +92,13 @@ impl Operation {
         Self::NightPlan,
         Self::NextBatch,
         Self::AcknowledgeBatch,
+        Self::User,
+        Self::Session,
+        Self::Rooms,
+        Self::Room,
+        Self::RoomMembers,
+        Self::Population,
+        Self::ProveWritable,
     ];
 
     /// Its name in the port.
@@ -95,6 +117,13 @@ impl Operation {
             Self::NightPlan => "night_plan",
             Self::NextBatch => "next_batch",
             Self::AcknowledgeBatch => "acknowledge_batch",
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Rooms => "rooms",
+            Self::Room => "room",
+            Self::RoomMembers => "room_members",
+            Self::Population => "population",
+            Self::ProveWritable => "prove_writable",
         }
     }
 }
@@ -220,6 +249,46 @@ impl StateStore for Observed {
     async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
         let begun = self.begin(Operation::AcknowledgeBatch);
         begun.end(self.store.acknowledge_batch(batch, keep).await)
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<KnownUser>> {
+        let begun = self.begin(Operation::User);
+        begun.end(self.store.user(user).await)
+    }
+
+    async fn session(&self, session: &SessionId) -> Result<Option<Record>> {
+        let begun = self.begin(Operation::Session);
+        begun.end(self.store.session(session).await)
+    }
+
+    async fn rooms(&self, from: Option<Cursor>, limit: usize) -> Result<Page<RoomCount>> {
+        let begun = self.begin(Operation::Rooms);
+        begun.end(self.store.rooms(from, limit).await)
+    }
+
+    async fn room(&self, room: RoomId) -> Result<RoomCount> {
+        let begun = self.begin(Operation::Room);
+        begun.end(self.store.room(room).await)
+    }
+
+    async fn room_members(
+        &self,
+        room: RoomId,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Member>> {
+        let begun = self.begin(Operation::RoomMembers);
+        begun.end(self.store.room_members(room, from, limit).await)
+    }
+
+    async fn population(&self) -> Result<Option<Population>> {
+        let begun = self.begin(Operation::Population);
+        begun.end(self.store.population().await)
+    }
+
+    async fn prove_writable(&self) -> Result<()> {
+        let begun = self.begin(Operation::ProveWritable);
+        begun.end(self.store.prove_writable().await)
     }
 
     async fn close(&self) -> Result<()> {

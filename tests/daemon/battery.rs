@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stated::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use stated::store::night::{ClosedBy, ClosedDay, NIGHTS_KEPT, entry_bytes};
-use stated::store::{Batch, BatchLimits, KeepOnline, NextBatch, PastNight, StateStore};
+use stated::store::{Batch, BatchLimits, KeepOnline, KnownUser, NextBatch, PastNight, StateStore};
 
 /// Hands every sentence of the battery to the macro `$apply`.
 macro_rules! for_every_sentence {
@@ -52,6 +52,10 @@ macro_rules! for_every_sentence {
             nights_are_remembered_with_who_closed_them_and_what_was_told
             as_many_nights_are_remembered_as_are_named
             a_close_by_hand_ends_the_night_that_was_listing
+            a_user_is_known_with_the_record_and_whether_the_session_is_live
+            looking_a_session_up_leaves_it_as_it_is
+            what_is_looked_up_reads_as_of_the_running_day
+            proving_that_changes_are_taken_leaves_no_record
         }
     };
 }
@@ -708,4 +712,63 @@ pub(crate) async fn a_close_by_hand_ends_the_night_that_was_listing(store: &impl
     let heard = deliver_all(store, KeepOnline::Yes).await;
     assert_eq!(heard, [[entry(1, "u1", Some("01:00"))]]);
     assert_eq!(studied(store, "u1").await.as_deref(), Some("00:05"));
+}
+
+async fn known(store: &impl StateStore, id: &str) -> Option<KnownUser> {
+    store.user(&user(id)).await.unwrap()
+}
+
+async fn found(store: &impl StateStore, session_id: &str) -> Option<Record> {
+    store.session(&session(session_id)).await.unwrap()
+}
+
+pub(crate) async fn a_user_is_known_with_the_record_and_whether_the_session_is_live(
+    store: &impl StateStore,
+) {
+    assert_eq!(known(store, "u1").await, None);
+    study(store, "u1", "00:10").await;
+    let never_in = KnownUser { record: record("u1", None, None, Some("00:10")), is_live: false };
+    assert_eq!(known(store, "u1").await, Some(never_in));
+    let here = open(store, "u1", 7, "s1").await;
+    assert_eq!(known(store, "u1").await, Some(KnownUser { record: here.clone(), is_live: true }));
+    close(store, "s1").await;
+    assert_eq!(known(store, "u1").await, Some(KnownUser { record: here, is_live: false }));
+    // Another user takes the session over.
+    open(store, "u1", 7, "s2").await;
+    open(store, "u2", 8, "s2").await;
+    assert!(!known(store, "u1").await.unwrap().is_live);
+    assert!(known(store, "u2").await.unwrap().is_live);
+}
+
+pub(crate) async fn looking_a_session_up_leaves_it_as_it_is(store: &impl StateStore) {
+    assert_eq!(found(store, "s1").await, None);
+    let first = open(store, "u1", 7, "s1").await;
+    assert_eq!(found(store, "s1").await, Some(first.clone()));
+    assert_eq!(found(store, "s1").await, Some(first));
+    let second = open(store, "u1", 8, "s2").await;
+    assert_eq!((found(store, "s1").await, found(store, "s2").await), (None, Some(second.clone())));
+    assert_eq!(close(store, "s2").await, Some(second));
+    assert_eq!(found(store, "s2").await, None);
+    assert_eq!(known(store, "s1").await, None);
+}
+
+pub(crate) async fn what_is_looked_up_reads_as_of_the_running_day(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    study(store, "u1", "01:00").await;
+    assert_eq!(found(store, "s1").await, Some(record("u1", Some(7), Some("s1"), Some("01:00"))));
+    close_day(store, &[], 0).await;
+    let today = record("u1", Some(7), Some("s1"), None);
+    assert_eq!(found(store, "s1").await, Some(today.clone()));
+    assert_eq!(known(store, "u1").await.unwrap().record, today);
+    list(store, &[listed("u1", Some("02:00"))], 1).await;
+    study(store, "u1", "00:05").await;
+    assert_eq!(found(store, "s1").await.unwrap().study_time, Some(time("00:05")));
+}
+
+pub(crate) async fn proving_that_changes_are_taken_leaves_no_record(store: &impl StateStore) {
+    store.prove_writable().await.unwrap();
+    store.prove_writable().await.unwrap();
+    close_day(store, &[], 0).await;
+    assert_eq!(next(store).await, NextBatch::Nothing);
+    assert_eq!(store.night().await.unwrap().undelivered, []);
 }

@@ -193,6 +193,13 @@ async fn check<S: StateStore>(stores: &[&S], operations: &[(Operation, usize)]) 
             let of = user(&format!("u{of}"));
             let expected: Option<StudyTime> = model.state.study_time(&of).value;
             assert_eq!(store.study_time(&of).await.unwrap(), expected, "step {step}: {of}");
+            let expected = model.state.user(&of).value;
+            assert_eq!(store.user(&of).await.unwrap(), expected, "step {step}: {of}");
+        }
+        for with in 0..4 {
+            let with = session(&format!("s{with}"));
+            let expected = model.state.session(&with).value;
+            assert_eq!(store.session(&with).await.unwrap(), expected, "step {step}: {with}");
         }
         let (night, expected) = (store.night().await.unwrap(), model.state.night());
         assert_eq!((night.day, night.listed_at), (expected.day, expected.listed_at));

@@ -1,5 +1,6 @@
 //! Every store against the battery.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -41,12 +42,12 @@ impl Opened {
     }
 }
 
-/// The futures of all sentences together are too much for a stack: each of them is made in a frame
-/// of its own.
-fn on_heap<'a, F: Future<Output = ()> + 'a>(
-    make: impl FnOnce() -> F,
+/// A sentence on the heap, made in a frame of its own: those of all sentences together are too much
+/// for one frame of one stack.
+fn boxed<'a, F: Future<Output = ()> + 'a>(
+    sentence: impl FnOnce() -> F,
 ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
-    Box::pin(make())
+    Box::pin(sentence())
 }
 
 mod memory {
@@ -72,7 +73,7 @@ mod redis {
             async fn $sentence() {
                 let server = RedisServer::start().await;
                 let opened = Opened::open(&server.store());
-                on_heap(|| battery::$sentence(&opened.store)).await;
+                boxed(|| battery::$sentence(&opened.store)).await;
                 opened.close().await;
             }
         )*};
@@ -89,7 +90,7 @@ async fn a_redis_cluster_does_what_every_store_does() {
             println!("{}", stringify!($sentence));
             cluster.clear().await;
             let opened = Opened::open(&cluster.store());
-            on_heap(|| battery::$sentence(&opened.store)).await;
+            boxed(|| battery::$sentence(&opened.store)).await;
             opened.close().await;
         )*};
     }
@@ -105,7 +106,7 @@ async fn a_redis_under_sentinel_does_what_every_store_does() {
             println!("{}", stringify!($sentence));
             sentinel.master.ask::<()>(&["FLUSHALL"]).await;
             let opened = Opened::open(&sentinel.store());
-            on_heap(|| battery::$sentence(&opened.store)).await;
+            boxed(|| battery::$sentence(&opened.store)).await;
             opened.close().await;
         )*};
     }

@@ -39,11 +39,12 @@ use self::folder::Folder;
 use self::group::Group;
 use self::shared::{Core, Progress, Shared};
 use self::writer::Writer;
+use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::{Journal as _, Seen};
-use super::{Cursor, Error, KeepOnline, Result, StateStore};
+use super::{Error, KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The store of `embedded:DIR`.
@@ -265,6 +266,47 @@ impl StateStore for EmbeddedStore {
 
     async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
         self.change(|state, journal| state.acknowledge_batch(journal, batch, keep)).await
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<KnownUser>> {
+        let seen = self.shared.core().state.user(user);
+        self.durable(seen).await
+    }
+
+    async fn session(&self, session: &SessionId) -> Result<Option<Record>> {
+        let seen = self.shared.core().state.session(session);
+        self.durable(seen).await
+    }
+
+    async fn rooms(&self, from: Option<Cursor>, limit: usize) -> Result<Page<RoomCount>> {
+        Ok(self.shared.core().state.rooms(from, limit))
+    }
+
+    async fn room(&self, room: RoomId) -> Result<RoomCount> {
+        Ok(self.shared.core().state.room(room))
+    }
+
+    async fn room_members(
+        &self,
+        room: RoomId,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Member>> {
+        Ok(self.shared.core().state.room_members(room, from, limit))
+    }
+
+    async fn population(&self) -> Result<Option<Population>> {
+        Ok(Some(self.shared.core().state.population(UnixMillis::now())))
+    }
+
+    /// A change without a record: the log takes it and a reader passes it by.
+    async fn prove_writable(&self) -> Result<()> {
+        self.change(|_, journal| {
+            let position = journal.position();
+            journal.commit();
+            Seen { value: (), position }
+        })
+        .await
     }
 
     async fn close(&self) -> Result<()> {

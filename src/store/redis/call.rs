@@ -66,9 +66,11 @@ pub(super) static HOLD_LOCK: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/hold_lock.lua")]));
 pub(super) static DELETE_IF_EQUAL: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/delete_if_equal.lua")]));
+pub(super) static PROVE_WRITABLE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/prove_writable.lua")]));
 
 /// All of them.
-fn scripts() -> [&'static Script; 19] {
+fn scripts() -> [&'static Script; 20] {
     [
         &OPEN_SESSION,
         &HOLDS_SESSION,
@@ -89,6 +91,7 @@ fn scripts() -> [&'static Script; 19] {
         &FORGET_BATCH,
         &HOLD_LOCK,
         &DELETE_IF_EQUAL,
+        &PROVE_WRITABLE,
     ]
 }
 

@@ -132,6 +132,15 @@ impl Cluster {
         Ok(map.masters().into_iter().map(|address| self.shared.server_at(address)).collect())
     }
 
+    /// A key on each of them.
+    pub(super) async fn key_on_each(&self, prefix: &str) -> Result<Vec<String>, Fault> {
+        if self.shared.map.load().is_none() {
+            self.shared.refresh().await;
+        }
+        let map = self.shared.map.load_full().ok_or_else(|| self.shared.away())?;
+        Ok(map.key_on_each(prefix))
+    }
+
     /// Where all keys lie. Every master is asked for its own slots: others hear of a move later,
     /// and only those at its ends know of one that is under way.
     pub(super) async fn layout(&self) -> Result<Layout, Fault> {

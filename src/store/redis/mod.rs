@@ -13,6 +13,7 @@ mod delivery;
 mod forget;
 mod frame;
 mod history;
+mod lookup;
 mod night;
 mod plan;
 mod records;
@@ -21,6 +22,7 @@ mod server;
 mod servers;
 mod sessions;
 mod slots;
+mod standing;
 mod stored;
 mod times;
 
@@ -39,8 +41,9 @@ use self::delivery::Delivery;
 use self::records::Records;
 use self::server::{Fault, Server};
 use self::servers::Servers;
+use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
-use super::{Cursor, Error, KeepOnline, Result, StateStore};
+use super::{Error, KeepOnline, Result, StateStore};
 use crate::config::{self, StoreUrl};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
@@ -208,6 +211,39 @@ impl StateStore for RedisStore {
 
     async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
         self.delivery.acknowledge_batch(batch, keep).await
+    }
+
+    async fn user(&self, user: &UserId) -> Result<Option<KnownUser>> {
+        self.in_time(self.records.user(user)).await
+    }
+
+    async fn session(&self, session: &SessionId) -> Result<Option<Record>> {
+        self.in_time(self.records.session(session)).await
+    }
+
+    async fn rooms(&self, from: Option<Cursor>, limit: usize) -> Result<Page<RoomCount>> {
+        self.in_time(self.records.rooms(from, limit)).await
+    }
+
+    async fn room(&self, room: RoomId) -> Result<RoomCount> {
+        self.in_time(self.records.room(room)).await
+    }
+
+    async fn room_members(
+        &self,
+        room: RoomId,
+        from: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Member>> {
+        self.in_time(self.records.room_members(room, from, limit)).await
+    }
+
+    async fn population(&self) -> Result<Option<Population>> {
+        self.in_time(self.records.population()).await
+    }
+
+    async fn prove_writable(&self) -> Result<()> {
+        self.in_time(self.records.prove_writable()).await
     }
 
     async fn close(&self) -> Result<()> {

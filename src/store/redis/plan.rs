@@ -3,10 +3,10 @@
 use super::calendar::Today;
 use super::call::{Call, Reply};
 use super::pairs_of;
-use super::records::{CALLS_MAX, Records, unexpected};
-use super::scan::scan;
+use super::records::{CALLS_MAX, Records};
+use super::scan::{scan, user_of_key};
 use super::servers::Layout;
-use super::stored::{field_names, read_record, record_key};
+use super::stored::{RECORD_PREFIX, field_names, read_record, record_key};
 use super::unreached;
 use crate::config::FieldStyle;
 use crate::domain::{Day, StudyTime, UserId, UserTime};
@@ -49,11 +49,13 @@ impl Records {
         let today = self.calendar.today().await?;
         let layout = self.servers.layout().await.map_err(unreached)?;
         let mut place = Place::of(from, &layout);
+        let pattern = format!("{RECORD_PREFIX}*");
         let mut items = Vec::new();
         for _ in 0..STEPS_MAX {
             let Some(server) = layout.servers.get(place.server) else { break };
-            let (scanned, users) = scan(server, &place.scanned.to_string(), limit).await?;
-            place.scanned = scanned.parse().map_err(|_| unexpected())?;
+            let (scanned, keys) = scan(server, place.scanned, Some(&pattern), limit).await?;
+            let users: Vec<_> = keys.iter().filter_map(|key| user_of_key(key)).collect();
+            place.scanned = scanned;
             place.server += usize::from(place.scanned == 0);
             items.extend(self.planned(&users, today).await?);
             if !items.is_empty() {

@@ -26,7 +26,7 @@ pub(super) struct Walk {
     day: Day,
     layout: Layout,
     at: usize,
-    cursor: String,
+    cursor: u64,
 }
 
 /// What a page brought.
@@ -63,7 +63,7 @@ impl Records {
     /// Begins a walk that collects what is sealed of `day`.
     pub(super) async fn walk(&self, day: Day) -> Result<Walk> {
         let layout = self.servers.layout().await.map_err(unreached)?;
-        Ok(Walk { day, layout, at: 0, cursor: "0".to_owned() })
+        Ok(Walk { day, layout, at: 0, cursor: 0 })
     }
 
     /// Takes the next page. After an error the walk is of no more use.
@@ -71,9 +71,11 @@ impl Records {
         let Some(server) = walk.layout.servers.get(walk.at) else {
             return Ok((Page::default(), self.end_of(walk).await?));
         };
-        let (cursor, users) = scan(server, &walk.cursor, PAGE_KEYS).await?;
-        let page = self.seal(&users, walk.day).await?;
-        if cursor == "0" {
+        let pattern = format!("{RECORD_PREFIX}*");
+        let (cursor, keys) = scan(server, walk.cursor, Some(&pattern), PAGE_KEYS).await?;
+        let users = keys.iter().filter_map(|key| user_of_key(key));
+        let page = self.seal(&users.collect::<Vec<_>>(), walk.day).await?;
+        if cursor == 0 {
             walk.at += 1;
         }
         walk.cursor = cursor;
@@ -129,29 +131,30 @@ impl Page {
     }
 }
 
-/// One step of SCAN, which looks at about so many keys: the next cursor, and users, none of them
-/// twice.
+/// One step of SCAN over so many keys: the next cursor, and keys, none of them twice.
 pub(super) async fn scan(
     server: &Server,
-    cursor: &str,
-    keys: usize,
-) -> Result<(String, Vec<UserId>)> {
-    let call = Call::of_server("SCAN")
-        .arg(cursor)
-        .arg("MATCH")
-        .arg(format!("{RECORD_PREFIX}*"))
-        .arg("COUNT")
-        .number(keys);
+    cursor: u64,
+    pattern: Option<&str>,
+    count: usize,
+) -> Result<(u64, Vec<String>)> {
+    let call = Call::of_server("SCAN").number(cursor).arg("COUNT").number(count);
+    let call = match pattern {
+        Some(pattern) => call.arg("MATCH").arg(pattern),
+        None => call,
+    };
     let mut replies = server.send(std::slice::from_ref(&call)).await.map_err(unreached)?;
     let reply = replies.pop().ok_or_else(unexpected)?.map_err(refusal)?;
     let Value::Array(parts) = reply else { return Err(unexpected()) };
     let [cursor, Value::Array(keys)] = parts.as_slice() else { return Err(unexpected()) };
-    let mut users: Vec<_> = keys
-        .iter()
-        .filter_map(text_of)
-        .filter_map(|key| UserId::parse(key.strip_prefix(RECORD_PREFIX)?).ok())
-        .collect();
-    users.sort();
-    users.dedup();
-    Ok((text_of(cursor).ok_or_else(unexpected)?, users))
+    let cursor = text_of(cursor).and_then(|cursor| cursor.parse().ok()).ok_or_else(unexpected)?;
+    let mut keys: Vec<_> = keys.iter().filter_map(text_of).collect();
+    keys.sort();
+    keys.dedup();
+    Ok((cursor, keys))
+}
+
+/// The user whose record has this key.
+pub(super) fn user_of_key(key: &str) -> Option<UserId> {
+    UserId::parse(key.strip_prefix(RECORD_PREFIX)?).ok()
 }

@@ -64,6 +64,22 @@ impl Servers {
         }
     }
 
+    /// The servers that together have every key.
+    pub(super) async fn masters(&self) -> Result<Vec<Server>, Fault> {
+        match self {
+            Self::One(server) => Ok(vec![server.clone()]),
+            Self::Cluster(cluster) => cluster.masters().await,
+        }
+    }
+
+    /// A key on each of these servers, which begins with `prefix`.
+    pub(super) async fn key_on_each(&self, prefix: &str) -> Result<Vec<String>, Fault> {
+        match self {
+            Self::One(_) => Ok(vec![prefix.to_owned()]),
+            Self::Cluster(cluster) => cluster.key_on_each(prefix).await,
+        }
+    }
+
     /// Where all keys lie.
     pub(super) async fn layout(&self) -> Result<Layout, Fault> {
         match self {

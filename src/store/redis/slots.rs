@@ -6,6 +6,8 @@ use super::address::text;
 
 /// Slots of every cluster.
 const SLOTS: u16 = 16384;
+/// Keys looked at to find one for every master.
+const KEYS_TRIED_MAX: u32 = 1 << 16;
 
 /// Who has which slot: ranges in rising order, the last slot included.
 pub(super) struct SlotMap {
@@ -45,6 +47,25 @@ impl SlotMap {
         masters.sort_unstable();
         masters.dedup();
         masters
+    }
+
+    /// A key on each of them: `prefix:0`, `prefix:1`… until nobody is left out. One that has next to
+    /// no slots may be.
+    pub(super) fn key_on_each(&self, prefix: &str) -> Vec<String> {
+        let mut left = self.masters();
+        let mut keys = Vec::with_capacity(left.len());
+        let candidates = (0..KEYS_TRIED_MAX).map(|number| format!("{prefix}:{number}"));
+        for key in candidates {
+            if left.is_empty() {
+                break;
+            }
+            let master = self.master_of(slot_of(key.as_bytes()));
+            if let Some(at) = left.iter().position(|other| Some(*other) == master) {
+                left.swap_remove(at);
+                keys.push(key);
+            }
+        }
+        keys
     }
 }
 

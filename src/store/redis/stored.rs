@@ -9,12 +9,21 @@ use crate::domain::{Record, RoomId, SessionId, StudyTime, UserId};
 
 /// What the keys of all records begin with.
 pub(super) const RECORD_PREFIX: &str = "realTimeData:";
+/// What the keys of all session indexes begin with.
+pub(super) const INDEX_PREFIX: &str = "sessionIdIndex:";
+/// What matches the keys of all rooms' sets.
+pub(super) const ROOM_PATTERN: &str = "chat:room:*:sessions";
 /// The running day and the closed ones.
 pub(super) const NIGHT_KEY: &str = "stated:night";
 /// The outstanding frame.
 pub(super) const BATCH_KEY: &str = "stated:night:batch";
 /// Who delivers.
 pub(super) const LOCK_KEY: &str = "stated:night:lock";
+
+/// What was counted last.
+pub(super) const POPULATION_KEY: &str = "stated:population";
+/// What is written to see whether anything can be written; on a cluster, with a number behind it.
+pub(super) const CANARY_KEY: &str = "stated:canary";
 
 /// The key of a user's record.
 pub(super) fn record_key(user: &UserId) -> String {
@@ -23,7 +32,20 @@ pub(super) fn record_key(user: &UserId) -> String {
 
 /// The key that leads from a session to its user.
 pub(super) fn session_key(session: &SessionId) -> String {
-    format!("sessionIdIndex:{session}")
+    format!("{INDEX_PREFIX}{session}")
+}
+
+/// The key of the set of a room's sessions.
+pub(super) fn room_key(room: RoomId) -> String {
+    format!("chat:room:{}:sessions", room.0)
+}
+
+/// The room whose set has this key.
+pub(super) fn room_of_key(key: &str) -> Option<RoomId> {
+    let digits = key.strip_prefix("chat:room:")?.strip_suffix(":sessions")?;
+    // Only as we would write it: `+7` and `07` are somebody else's.
+    let room = RoomId(digits.parse().ok()?);
+    (room_key(room) == key).then_some(room)
 }
 
 /// The name of the record's field that is written, and the other that is read if it is missing.

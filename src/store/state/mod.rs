@@ -11,7 +11,10 @@ pub mod delivery;
 pub mod entry;
 mod history;
 pub mod journal;
+mod lookup;
+mod pages;
 mod plan;
+mod rooms;
 mod table;
 
 use std::collections::{BTreeMap, HashSet};

@@ -86,6 +86,8 @@ fn a_full_disk_refuses_changes_keeps_reads_and_recovers_by_itself() {
         assert_eq!(store.study_time(&user(0)).await.unwrap(), Some(time(0)));
         // Not durable, so not told.
         store.study_time(&user(1)).await.unwrap_err();
+        let proof = store.prove_writable().await.unwrap_err().to_string();
+        assert!(proof.contains("No space left"), "{proof}");
         let died = open(copy_of(dir.path()).path());
         assert_eq!(died.study_time(&user(1)).await.unwrap(), None);
         faults.writes.store(0, Ordering::SeqCst);
@@ -96,6 +98,27 @@ fn a_full_disk_refuses_changes_keeps_reads_and_recovers_by_itself() {
     });
     drop(store);
     assert_eq!(study_times(&open(dir.path()), 3), expected_times(3));
+}
+
+#[test]
+fn what_proves_that_the_log_takes_changes_is_synced_and_holds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty(dir.path(), eager());
+    record_each(&store, 0..1);
+    let before = contents(dir.path());
+    let synced = faults.synced.load(Ordering::SeqCst);
+    run(store.prove_writable()).unwrap();
+    assert_eq!(faults.synced.load(Ordering::SeqCst), synced + 1);
+    assert_ne!(contents(dir.path()), before);
+    for failing in [&faults.writes, &faults.syncs] {
+        failing.store(1, Ordering::SeqCst);
+        run(store.prove_writable()).unwrap_err();
+        run(until_well(&store));
+        run(store.prove_writable()).unwrap();
+    }
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!((store.user_count(), study_times(&store, 1)), (1, expected_times(1)));
 }
 
 #[test]

@@ -1,6 +1,51 @@
-//! Long answers, in pages that a program can turn.
+//! What operators look up: who is where, in pages that a program can turn.
 
 use std::fmt;
+
+use crate::domain::{Record, RoomId, SessionId, UnixMillis, UserId};
+
+/// The most items a page aims at; whoever asks for more gets these.
+pub const PAGE_ITEMS_MAX: usize = 1000;
+
+/// A user with a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownUser {
+    /// The record as it reads today.
+    pub record: Record,
+    /// Whether its session resolves to the user.
+    pub is_live: bool,
+}
+
+/// A room and how many live sessions are in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomCount {
+    /// Which room.
+    pub room: RoomId,
+    /// Live sessions in it.
+    pub sessions: u64,
+}
+
+/// A live session in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The session.
+    pub session: SessionId,
+    /// To whom it resolves.
+    pub user: UserId,
+}
+
+/// How many there are of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Population {
+    /// Users with a record.
+    pub users: u64,
+    /// Sessions that resolve to a user.
+    pub sessions_live: u64,
+    /// Rooms with a live session.
+    pub rooms: u64,
+    /// When it was so: now, or when they were last counted one by one.
+    pub as_of: UnixMillis,
+}
 
 /// Some items of many.
 ///

@@ -1,0 +1,123 @@
+//! How records and sessions stand, read without a script and without touching anything.
+
+use redis::Value;
+
+use super::calendar::Today;
+use super::call::{Call, Reply};
+use super::records::{CALLS_MAX, Records};
+use super::stored::{field_names, read_record, record_key, session_json, session_key};
+use super::{refusal, text_of, unreached};
+use crate::domain::{Day, Record, SessionId, UserId};
+use crate::store::{Error, Result};
+
+/// Bytes before the session in a record's note of who closed it: an operation's id and a colon.
+const CLOSED_BY_BYTES: usize = 17;
+
+/// A user's record, read.
+pub(super) struct Read {
+    /// The record as it reads today.
+    pub(super) record: Record,
+    /// The session in it, unless it was closed.
+    pub(super) open: Option<SessionId>,
+}
+
+/// Where a session leads.
+pub(super) enum Standing {
+    /// There is no index: it resolves to nobody.
+    Nobody,
+    /// To this record, and it is the record's live session.
+    Live(Record),
+    /// The index leads to a user whose record does not have it as its live session.
+    Leftover,
+    /// The index or the record behind it can't be read.
+    Unreadable(String),
+}
+
+/// Where an index leads.
+enum Owner {
+    Nobody,
+    User(UserId),
+    Unreadable(String),
+}
+
+impl Records {
+    /// Each user's record, or why it can't be read.
+    pub(super) async fn read_each(&self, users: &[UserId]) -> Result<Vec<Result<Option<Read>>>> {
+        let [own, other] = field_names(self.style);
+        let today = self.calendar.today().await?;
+        let call = |user: &UserId| {
+            Call::command("HMGET", record_key(user)).arg(own).arg(other).arg("day").arg("closed")
+        };
+        let replies = self.ask_each(users.iter().map(call).collect()).await?;
+        Ok(users.iter().zip(replies).map(|(user, reply)| read(user, reply, today)).collect())
+    }
+
+    /// Where each session leads.
+    pub(super) async fn standing_of_each(&self, sessions: &[SessionId]) -> Result<Vec<Standing>> {
+        let call = |session: &SessionId| Call::command("GET", session_key(session));
+        let replies = self.ask_each(sessions.iter().map(call).collect()).await?;
+        let owners: Vec<_> = replies.into_iter().map(owner).collect();
+        let users = owners.iter().filter_map(|owner| match owner {
+            Owner::User(user) => Some(user.clone()),
+            Owner::Nobody | Owner::Unreadable(_) => None,
+        });
+        let mut reads = self.read_each(&users.collect::<Vec<_>>()).await?.into_iter();
+        let standings = sessions.iter().zip(owners).map(|(session, owner)| match owner {
+            Owner::Nobody => Standing::Nobody,
+            Owner::Unreadable(why) => Standing::Unreadable(why),
+            Owner::User(_) => standing(session, reads.next()),
+        });
+        Ok(standings.collect())
+    }
+
+    /// Makes the calls in any order, at most [`CALLS_MAX`] at once.
+    pub(super) async fn ask_each(&self, calls: Vec<Call>) -> Result<Vec<Reply>> {
+        let mut replies = Vec::with_capacity(calls.len());
+        for calls in calls.chunks(CALLS_MAX) {
+            replies.extend(self.servers.each(calls).await.map_err(unreached)?);
+        }
+        Ok(replies)
+    }
+}
+
+fn read(user: &UserId, reply: Reply, today: Today) -> Result<Option<Read>> {
+    let Value::Array(values) = reply.map_err(refusal)? else { return Ok(None) };
+    let [own, other, day, closed] = values.as_slice() else { return Ok(None) };
+    let ((Value::BulkString(text), _) | (_, Value::BulkString(text))) = (own, other) else {
+        return Ok(None);
+    };
+    let mut record = read_record(user, text).map_err(Error::Unreadable)?;
+    let day = text_of(day).and_then(|day| day.parse().ok()).map_or(today.swept, Day);
+    if day < today.day {
+        record.study_time = None;
+    }
+    let closed = if let Value::BulkString(closed) = closed { closed.as_slice() } else { &[] };
+    let closed = closed.get(CLOSED_BY_BYTES..).unwrap_or_default();
+    let open = record.session.clone().filter(|session| session_json(session) != closed);
+    Ok(Some(Read { record, open }))
+}
+
+fn owner(reply: Reply) -> Owner {
+    match reply {
+        Ok(Value::BulkString(id)) => {
+            let user = std::str::from_utf8(&id).ok().and_then(|id| UserId::parse(id).ok());
+            user.map_or_else(
+                || Owner::Unreadable("its index names no user".to_owned()),
+                Owner::User,
+            )
+        }
+        Ok(_) => Owner::Nobody,
+        Err(error) => Owner::Unreadable(refusal(error).to_string()),
+    }
+}
+
+fn standing(session: &SessionId, read: Option<Result<Option<Read>>>) -> Standing {
+    match read {
+        Some(Ok(Some(Read { record, open }))) if open.as_ref() == Some(session) => {
+            Standing::Live(record)
+        }
+        Some(Ok(_)) => Standing::Leftover,
+        Some(Err(error)) => Standing::Unreadable(error.to_string()),
+        None => Standing::Unreadable("its record was not asked for".to_owned()),
+    }
+}
