@@ -11,6 +11,7 @@ pub mod night;
 pub mod observed;
 pub mod redis;
 pub mod state;
+pub mod upkeep;
 
 use std::future::Future;
 use std::time::Duration;

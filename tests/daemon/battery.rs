@@ -56,6 +56,14 @@ macro_rules! for_every_sentence {
             looking_a_session_up_leaves_it_as_it_is
             what_is_looked_up_reads_as_of_the_running_day
             proving_that_changes_are_taken_leaves_no_record
+            a_room_holds_the_live_sessions_that_were_opened_in_it
+            a_session_that_moves_is_in_its_new_room_alone
+            a_session_without_a_room_is_live_and_in_none
+            a_replaced_session_is_in_no_room
+            a_closed_session_is_in_no_room_until_it_is_opened_again
+            of_two_users_of_a_session_the_last_one_is_in_the_room
+            who_is_forgotten_is_in_no_room
+            rooms_and_members_come_in_pages
         }
     };
 }
@@ -771,4 +779,143 @@ pub(crate) async fn proving_that_changes_are_taken_leaves_no_record(store: &impl
     close_day(store, &[], 0).await;
     assert_eq!(next(store).await, NextBatch::Nothing);
     assert_eq!(store.night().await.unwrap().undelivered, []);
+}
+
+/// The rooms and how many are in each, turned page by page.
+async fn rooms(store: &impl StateStore) -> Vec<(i64, u64)> {
+    let (mut rooms, mut from) = (Vec::new(), None);
+    loop {
+        let page = store.rooms(from, 1).await.unwrap();
+        rooms.extend(page.items.iter().map(|found| (found.room.0, found.sessions)));
+        from = page.next;
+        if from.is_none() {
+            rooms.sort();
+            rooms.dedup();
+            return rooms;
+        }
+    }
+}
+
+/// Who is in the room with which session, turned page by page.
+async fn members(store: &impl StateStore, room: i64) -> Vec<(String, String)> {
+    let (mut members, mut from) = (Vec::new(), None);
+    loop {
+        let page = store.room_members(RoomId(room), from, 2).await.unwrap();
+        members.extend(
+            page.items.into_iter().map(|member| {
+                (member.user.as_str().to_owned(), member.session.as_str().to_owned())
+            }),
+        );
+        from = page.next;
+        if from.is_none() {
+            members.sort();
+            members.dedup();
+            return members;
+        }
+    }
+}
+
+fn member(id: &str, session_id: &str) -> (String, String) {
+    (id.to_owned(), session_id.to_owned())
+}
+
+pub(crate) async fn a_room_holds_the_live_sessions_that_were_opened_in_it(store: &impl StateStore) {
+    assert_eq!((rooms(store).await, members(store, 7).await), (vec![], vec![]));
+    open(store, "u1", 7, "s1").await;
+    open(store, "u2", 7, "s2").await;
+    open(store, "가", i64::MIN, "세션 \"1\"\n").await;
+    open(store, "u1", 7, "s1").await;
+    assert_eq!(rooms(store).await, [(i64::MIN, 1), (7, 2)]);
+    assert_eq!(members(store, 7).await, [member("u1", "s1"), member("u2", "s2")]);
+    assert_eq!(members(store, i64::MIN).await, [member("가", "세션 \"1\"\n")]);
+    assert_eq!(store.room(RoomId(7)).await.unwrap().sessions, 2);
+    assert_eq!(store.room(RoomId(8)).await.unwrap().sessions, 0);
+}
+
+pub(crate) async fn a_session_that_moves_is_in_its_new_room_alone(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    open(store, "u1", 8, "s1").await;
+    assert_eq!(rooms(store).await, [(8, 1)]);
+    assert_eq!(members(store, 8).await, [member("u1", "s1")]);
+    for room in [7, 8, 7, 8, 7] {
+        open(store, "u1", room, "s1").await;
+    }
+    assert_eq!(rooms(store).await, [(7, 1)]);
+    assert_eq!((members(store, 8).await, members(store, 7).await.len()), (vec![], 1));
+}
+
+pub(crate) async fn a_session_without_a_room_is_live_and_in_none(store: &impl StateStore) {
+    store.open_session(&user("u1"), None, &session("s1")).await.unwrap();
+    assert_eq!(rooms(store).await, []);
+    assert!(known(store, "u1").await.unwrap().is_live);
+    open(store, "u1", 7, "s1").await;
+    assert_eq!(rooms(store).await, [(7, 1)]);
+    store.open_session(&user("u1"), None, &session("s1")).await.unwrap();
+    assert_eq!(rooms(store).await, []);
+}
+
+pub(crate) async fn a_replaced_session_is_in_no_room(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    open(store, "u1", 7, "s2").await;
+    assert_eq!(
+        (rooms(store).await, members(store, 7).await),
+        (vec![(7, 1)], vec![member("u1", "s2")])
+    );
+    open(store, "u1", 8, "s3").await;
+    assert_eq!(
+        (rooms(store).await, members(store, 8).await),
+        (vec![(8, 1)], vec![member("u1", "s3")])
+    );
+    store.open_session(&user("u1"), None, &session("s4")).await.unwrap();
+    assert_eq!(rooms(store).await, []);
+}
+
+pub(crate) async fn a_closed_session_is_in_no_room_until_it_is_opened_again(
+    store: &impl StateStore,
+) {
+    for _ in 0..3 {
+        open(store, "u1", 7, "s1").await;
+        open(store, "u2", 7, "s2").await;
+        assert_eq!(rooms(store).await, [(7, 2)]);
+        close(store, "s1").await;
+        assert_eq!(members(store, 7).await, [member("u2", "s2")]);
+        close(store, "s2").await;
+        assert_eq!((rooms(store).await, members(store, 7).await), (vec![], vec![]));
+    }
+}
+
+pub(crate) async fn of_two_users_of_a_session_the_last_one_is_in_the_room(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    open(store, "u2", 8, "s1").await;
+    assert_eq!(
+        (members(store, 7).await, members(store, 8).await),
+        (vec![], vec![member("u2", "s1")])
+    );
+    open(store, "u1", 7, "s3").await;
+    assert_eq!(members(store, 7).await, [member("u1", "s3")]);
+    assert_eq!(members(store, 8).await, [member("u2", "s1")]);
+}
+
+pub(crate) async fn who_is_forgotten_is_in_no_room(store: &impl StateStore) {
+    open(store, "u1", 7, "s1").await;
+    open(store, "u2", 7, "s2").await;
+    close_day(store, &[], 0).await;
+    study(store, "u2", "00:01").await;
+    deliver_all(store, KeepOnline::No).await;
+    assert_eq!(
+        (rooms(store).await, members(store, 7).await),
+        (vec![(7, 1)], vec![member("u2", "s2")])
+    );
+}
+
+pub(crate) async fn rooms_and_members_come_in_pages(store: &impl StateStore) {
+    let many = 300;
+    for number in 0..many {
+        open(store, &format!("u{number}"), number % 3, &format!("s{number}")).await;
+        open(store, &format!("v{number}"), 1000 + number, &format!("t{number}")).await;
+    }
+    assert_eq!(rooms(store).await.len(), many as usize + 3);
+    assert_eq!(members(store, 1).await.len(), many as usize / 3);
+    let page = store.rooms(None, usize::MAX).await.unwrap();
+    assert!(!page.items.is_empty());
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use stated::domain::{Day, Record, RoomId, StudyTime, UserTime};
+use stated::domain::{Day, Record, RoomId, SessionId, StudyTime, UserId, UserTime};
 use stated::store::memory::MemoryStore;
 use stated::store::state::State;
 use stated::store::state::delivery::FormStep;
 use stated::store::state::journal::NoJournal;
-use stated::store::{Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
+use stated::store::{Batch, BatchLimits, KeepOnline, Member, NextBatch, Page, StateStore};
 
 use crate::battery::{at, session, time, told, user};
 use crate::servers::redis::{RedisCluster, RedisServer};
@@ -46,7 +46,7 @@ enum Answer {
 fn operation() -> impl Strategy<Value = Operation> {
     let entries = prop::collection::vec((0..4u8, prop::option::of(0..9u8)), 0..4);
     let keep = prop::bool::ANY.prop_map(|yes| if yes { KeepOnline::Yes } else { KeepOnline::No });
-    let room = prop::option::of(any::<i64>());
+    let room = prop::option::of(prop_oneof![3 => 0..3i64, 1 => any::<i64>()]);
     prop_oneof![
         6 => (0..4u8, room, 0..4u8).prop_map(|(user, room, session)| Operation::Open { user, room, session }),
         4 => (0..4u8).prop_map(|session| Operation::Close { session }),
@@ -126,6 +126,14 @@ impl Model {
     }
 }
 
+fn members(page: Page<Member>) -> Vec<(UserId, SessionId)> {
+    let members = page.items.into_iter();
+    let mut members: Vec<_> = members.map(|member| (member.user, member.session)).collect();
+    members.sort();
+    members.dedup();
+    members
+}
+
 fn heard(frame: &mut Option<Batch>, next: NextBatch) -> Answer {
     match next {
         NextBatch::Send(batch) => {
@@ -200,6 +208,11 @@ async fn check<S: StateStore>(stores: &[&S], operations: &[(Operation, usize)]) 
             let with = session(&format!("s{with}"));
             let expected = model.state.session(&with).value;
             assert_eq!(store.session(&with).await.unwrap(), expected, "step {step}: {with}");
+        }
+        for room in (0..3).map(RoomId) {
+            let expected = members(model.state.room_members(room, None, 100));
+            let found = members(store.room_members(room, None, 100).await.unwrap());
+            assert_eq!(found, expected, "step {step}: {room:?}");
         }
         let (night, expected) = (store.night().await.unwrap(), model.state.night());
         assert_eq!((night.day, night.listed_at), (expected.day, expected.listed_at));

@@ -27,6 +27,8 @@ const MAP_SPACING: Duration = Duration::from_millis(20);
 const MAP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a request waits for the map it asked for.
 const MAP_WAIT: Duration = Duration::from_millis(150);
+/// How long a request waits for what it can do without.
+const BESIDE_MAX: Duration = Duration::from_millis(500);
 /// How often a call is sent on before we give up.
 const HOPS_MAX: usize = 5;
 
@@ -89,6 +91,22 @@ impl Cluster {
             replies.push(routed.map_err(|fault| if is_first { fault } else { fault.midway() })?);
         }
         Ok(replies)
+    }
+
+    /// As [`Self::in_order`], with `beside` at the same time as the last call, and for no longer
+    /// than [`BESIDE_MAX`].
+    pub(super) async fn in_order_beside(
+        &self,
+        calls: &[Call],
+        beside: &Call,
+    ) -> Result<(Vec<Reply>, Option<Reply>), Fault> {
+        let Some((last, first)) = calls.split_last() else { return Ok((Vec::new(), None)) };
+        let mut replies = self.in_order(first).await?;
+        let beside = timeout(BESIDE_MAX, self.route(beside));
+        let (last, beside) = futures_util::future::join(self.route(last), beside).await;
+        let is_first = replies.is_empty();
+        replies.push(last.map_err(|fault| if is_first { fault } else { fault.midway() })?);
+        Ok((replies, beside.ok().and_then(Result::ok)))
     }
 
     /// Makes the calls in any order: one pipeline a master, all masters at once.

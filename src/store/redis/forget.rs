@@ -5,19 +5,24 @@ use redis::Value;
 use super::call::{Call, FORGET_SEALED_TIME};
 use super::frame::keep_name;
 use super::records::{Records, Task, word_of};
+use super::rooms::Seat;
 use super::stored::{
     field_names, read_record, record_key, session_json, session_key, study_time_json,
 };
 use super::{text_of, unreached};
-use crate::domain::{Day, SessionId, UserId, UserTime};
+use crate::domain::{Day, Record, SessionId, UserId, UserTime};
 use crate::store::night::Batch;
 use crate::store::{Error, KeepOnline, Result};
 
 impl Records {
     /// Forgets what auth has. Whoever finds the frame acknowledged may do this again.
     pub(super) async fn finish_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
-        let (sessions, ()) =
-            tokio::try_join!(self.sessions_of(&batch.users), self.count_batch(batch))?;
+        let (records, ()) =
+            tokio::try_join!(self.records_of(&batch.users), self.count_batch(batch))?;
+        let sessions: Vec<_> = records
+            .iter()
+            .map(|record| record.as_ref().and_then(|record| record.session.clone()))
+            .collect();
         let owners = self.owners_of(&sessions).await?;
         let day = batch.closed.day.0.to_string().into_bytes();
         let tasks: Vec<_> = batch
@@ -37,14 +42,18 @@ impl Records {
             })
             .collect();
         let results = self.run_each(&tasks).await?;
-        let mut leftover = Vec::new();
-        for (entry, result) in batch.users.iter().zip(results) {
+        let (mut leftover, mut seats) = (Vec::new(), Vec::new());
+        for ((entry, result), record) in batch.users.iter().zip(results).zip(records) {
             match result {
                 Ok(sessions) => {
                     for session in &sessions {
                         let session = word_of(session, SessionId::parse)?;
                         leftover.extend(session.map(|session| (entry.user.clone(), session)));
                     }
+                    // If the record stays, nobody leaves: those are put back who are live.
+                    seats.extend(record.filter(|_| !sessions.is_empty()).and_then(|record| {
+                        Some(Seat { room: record.room?, session: record.session? })
+                    }));
                 }
                 Err(Error::Unreadable(_)) => {
                     self.forget_unread(&entry.user, batch.closed.day).await?
@@ -55,6 +64,7 @@ impl Records {
             }
         }
         self.remove_indexes(&leftover).await?;
+        seats.into_iter().for_each(|seat| self.exits.add(seat));
         self.forget_batch(&batch.id).await
     }
 
@@ -67,20 +77,20 @@ impl Records {
         Ok(())
     }
 
-    /// The session that each user's record names; none if it can't be read.
-    async fn sessions_of(&self, users: &[UserTime]) -> Result<Vec<Option<SessionId>>> {
+    /// Each user's record as it is stored; none if it can't be read.
+    async fn records_of(&self, users: &[UserTime]) -> Result<Vec<Option<Record>>> {
         let [own, other] = field_names(self.style);
         let calls: Vec<_> = users
             .iter()
             .map(|entry| Call::command("HMGET", record_key(&entry.user)).arg(own).arg(other))
             .collect();
         let replies = self.servers.each(&calls).await.map_err(unreached)?;
-        let sessions = users.iter().zip(replies).map(|(entry, reply)| {
+        let records = users.iter().zip(replies).map(|(entry, reply)| {
             let Ok(Value::Array(values)) = reply else { return None };
             let text = values.iter().find_map(text_of)?;
-            read_record(&entry.user, text.as_bytes()).ok()?.session
+            read_record(&entry.user, text.as_bytes()).ok()
         });
-        Ok(sessions.collect())
+        Ok(records.collect())
     }
 
     /// Whom the index of each session leads to.

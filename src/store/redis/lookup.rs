@@ -54,6 +54,7 @@ impl Records {
         from: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<RoomCount>> {
+        self.exits.settle().await;
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
         let servers = self.servers.masters().await.map_err(unreached)?;
         let [at, mut cursor, _] = from.map_or([0; 3], |cursor| cursor.0);
@@ -91,6 +92,7 @@ impl Records {
     }
 
     pub(super) async fn room(&self, room: RoomId) -> Result<RoomCount> {
+        self.exits.settle().await;
         let call = Call::command("SCARD", room_key(room));
         let reply = self.servers.one(call).await.map_err(unreached)?.map_err(of_set)?;
         let Value::Int(sessions) = reply else { return Err(unexpected()) };
@@ -104,6 +106,7 @@ impl Records {
         from: Option<Cursor>,
         limit: usize,
     ) -> Result<Page<Member>> {
+        self.exits.settle().await;
         let [from, ..] = from.map_or([0; 3], |cursor| cursor.0);
         let (next, members) = self.set_page(room, from, limit.clamp(1, PAGE_ITEMS_MAX)).await?;
         let sessions: Vec<_> =

@@ -17,6 +17,7 @@ mod lookup;
 mod night;
 mod plan;
 mod records;
+mod rooms;
 mod scan;
 mod server;
 mod servers;
@@ -28,9 +29,11 @@ mod times;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ServerError, Value};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,10 +42,12 @@ use self::calendar::Calendar;
 use self::cluster::Cluster;
 use self::delivery::Delivery;
 use self::records::Records;
+use self::rooms::Exits;
 use self::server::{Fault, Server};
 use self::servers::Servers;
 use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
+use super::upkeep::Upkeep;
 use super::{Error, KeepOnline, Result, StateStore};
 use crate::config::{self, StoreUrl};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
@@ -61,6 +66,7 @@ pub struct Deliverer {
 pub struct RedisStore {
     records: Records,
     delivery: Delivery,
+    upkeep: Arc<Upkeep>,
     command_timeout: Duration,
     stop: CancellationToken,
 }
@@ -79,14 +85,23 @@ impl RedisStore {
         let servers = servers(config, tracker, &stop).map_err(Error::Failed)?;
         let command_timeout = config.redis.command_timeout;
         let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
-        let records = Records { servers, calendar, style: config.redis.field_style };
+        let upkeep = Arc::new(Upkeep::default());
+        let (exits, waiting) = Exits::new(Arc::clone(&upkeep));
+        let records = Records { servers, calendar, style: config.redis.field_style, exits };
+        let emptied = records.clone().empty_seats(waiting, command_timeout);
+        tracker.spawn(stop.clone().run_until_cancelled_owned(emptied));
         let delivery = Delivery::new(records.clone(), deliverer);
-        Ok(Self { records, delivery, command_timeout, stop })
+        Ok(Self { records, delivery, upkeep, command_timeout, stop })
+    }
+
+    /// What is kept in order beside the records.
+    pub fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
     }
 
     /// Every operation of a request ends in time, whatever Redis does.
     async fn in_time<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        let ended = tokio::time::timeout(self.command_timeout, operation).await;
+        let ended = timeout(self.command_timeout, operation).await;
         ended.unwrap_or(Err(Error::Slow(self.command_timeout)))
     }
 
@@ -249,6 +264,7 @@ impl StateStore for RedisStore {
     async fn close(&self) -> Result<()> {
         // If Redis is away, the right to deliver runs out by itself.
         drop(self.in_time(self.delivery.rest(NextBatch::Nothing)).await);
+        drop(timeout(self.command_timeout, self.records.exits.settle()).await);
         self.stop.cancel();
         Ok(())
     }

@@ -4,6 +4,7 @@ use redis::Value;
 
 use super::calendar::{Calendar, Today};
 use super::call::{Call, Reply, Script};
+use super::rooms::Exits;
 use super::servers::Servers;
 use super::stored::{
     read_record, record_key, room_json, session_json, study_time_json, style_name, text_json,
@@ -24,6 +25,7 @@ pub(super) struct Records {
     pub(super) servers: Servers,
     pub(super) calendar: Calendar,
     pub(super) style: FieldStyle,
+    pub(super) exits: Exits,
 }
 
 /// A script to run on a user's record.
@@ -155,10 +157,15 @@ pub(super) fn answered_record(user: &UserId, values: &[Value]) -> Result<Record>
     let [room, session, study_time, ..] = values else { return Err(unexpected()) };
     Ok(Record {
         user: user.clone(),
-        room: json_of::<i64>(room)?.map(RoomId),
+        room: room_of(room)?,
         session: word_of(session, SessionId::parse)?,
         study_time: word_of(study_time, StudyTime::parse)?,
     })
+}
+
+/// Reads a room or null as JSON.
+pub(super) fn room_of(value: &Value) -> Result<Option<RoomId>> {
+    Ok(json_of::<i64>(value)?.map(RoomId))
 }
 
 /// Reads a word or null as JSON.

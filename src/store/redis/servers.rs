@@ -40,6 +40,24 @@ impl Servers {
         }
     }
 
+    /// Makes the calls one after the other, and `beside` with the last of them. What becomes of
+    /// that one is no fault: there is no reply to it then.
+    pub(super) async fn in_order_beside(
+        &self,
+        calls: &[Call],
+        beside: &Call,
+    ) -> Result<(Vec<Reply>, Option<Reply>), Fault> {
+        match self {
+            Self::One(server) => {
+                let all = [calls, std::slice::from_ref(beside)].concat();
+                let mut replies = server.send(&all).await?;
+                let last = replies.pop();
+                Ok((replies, last))
+            }
+            Self::Cluster(cluster) => cluster.in_order_beside(calls, beside).await,
+        }
+    }
+
     /// Makes the first calls in any order, and when all are done, the second ones.
     pub(super) async fn in_two_steps(
         &self,

@@ -14,8 +14,9 @@
 
 use redis::Value;
 
-use super::call::{CLOSE_SESSION, Call, DELETE_IF_EQUAL, HOLDS_SESSION, OPEN_SESSION};
-use super::records::{Records, Task, Told, answered_record, told, unexpected, word_of};
+use super::call::{CLOSE_SESSION, Call, DELETE_IF_EQUAL, HOLDS_SESSION, OPEN_SESSION, Reply};
+use super::records::{Records, Task, Told, answered_record, room_of, told, unexpected, word_of};
+use super::rooms::{Seat, member_call};
 use super::stored::{room_json, session_json, session_key};
 use super::{new_operation, refusal, text_of, unreached};
 use crate::domain::{Record, RoomId, SessionId, UserId};
@@ -32,29 +33,34 @@ impl Records {
         let holds = holds_task(user, session);
         let index = Call::command("SET", session_key(session)).arg(user.as_str());
         let today = self.calendar.today().await?;
+        let seat = room.map(|room| Seat { room, session: session.clone() });
+        let enter = seat.as_ref().map(|seat| member_call("SADD", seat));
         let calls = [self.call(&open, today), index.clone(), self.call(&holds, today)];
-        let [opened, mut indexed, mut held] = self.in_order(calls).await?;
+        let [opened, mut indexed, mut held] = self.in_order_beside(calls, &enter).await?;
         let opened = match told(opened) {
             Ok(Told::Done(values)) => values,
             Ok(Told::Nobody | Told::Parse(_) | Told::Stale(_)) => {
                 // The index may have been looked up, and removed, before the record named it.
-                let values = self.or_undo(user, session, self.run(&open).await).await?;
+                let values = self.or_undo(user, session, seat, self.run(&open).await).await?;
                 let today = self.calendar.today().await?;
-                [indexed, held] = self.in_order([index, self.call(&holds, today)]).await?;
+                let calls = [index, self.call(&holds, today)];
+                [indexed, held] = self.in_order_beside(calls, &enter).await?;
                 values.unwrap_or_default()
             }
-            Err(error) => self.or_undo(user, session, Err(error)).await?,
+            Err(error) => self.or_undo(user, session, seat, Err(error)).await?,
         };
         indexed.map_err(refusal)?;
         let mut leftover = Vec::new();
-        for replaced in opened.iter().skip(3) {
+        for replaced in opened.iter().skip(5) {
             leftover.extend(word_of(replaced, SessionId::parse)?.map(|old| (user.clone(), old)));
         }
         if !is_held(&self.finish(&holds, held).await?) {
             // Somebody opened another one meanwhile, before our index was there to be removed.
             leftover.push((user.clone(), session.clone()));
         }
-        self.remove_indexes(&leftover).await?;
+        let removed = self.remove_indexes(&leftover).await;
+        self.exits_of(&opened)?;
+        removed?;
         answered_record(user, &opened)
     }
 
@@ -81,7 +87,21 @@ impl Records {
             }
             Err(error) => self.or_put_back(&user, session, Err(error)).await?,
         };
-        values.map(|values| answered_record(&user, &values)).transpose()
+        let record = values.map(|values| answered_record(&user, &values)).transpose()?;
+        if let Some(room) = record.as_ref().and_then(|record| record.room) {
+            self.exits.add(Seat { room, session: session.clone() });
+        }
+        Ok(record)
+    }
+
+    /// The user was elsewhere when this was opened, and is there no more.
+    fn exits_of(&self, opened: &[Value]) -> Result<()> {
+        let [_, _, _, room, session, ..] = opened else { return Err(unexpected()) };
+        let (room, session) = (room_of(room)?, word_of(session, SessionId::parse)?);
+        if let (Some(room), Some(session)) = (room, session) {
+            self.exits.add(Seat { room, session });
+        }
+        Ok(())
     }
 
     /// Removes indexes of sessions that are not their users' any more, unless they are other
@@ -112,11 +132,19 @@ impl Records {
         Ok(())
     }
 
-    /// If the record can't be read, nothing was opened: its index was written for nothing.
-    async fn or_undo<T>(&self, user: &UserId, session: &SessionId, opened: Result<T>) -> Result<T> {
+    /// If the record can't be read, nothing was opened: its index and its place in the room were
+    /// written for nothing.
+    async fn or_undo<T>(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        seat: Option<Seat>,
+        opened: Result<T>,
+    ) -> Result<T> {
         if matches!(opened, Err(Error::Unreadable(_))) {
             // That this fails too is not worth more words than what failed first.
             drop(self.servers.one(remove_call(user, session)).await);
+            seat.into_iter().for_each(|seat| self.exits.add(seat));
         }
         opened
     }
@@ -134,7 +162,21 @@ impl Records {
         closed
     }
 
-    async fn in_order<const N: usize>(&self, calls: [Call; N]) -> Result<[super::call::Reply; N]> {
+    /// Makes the calls one after the other, and with the last the one that the session's place in
+    /// its room needs: whatever comes of that, the request goes on.
+    async fn in_order_beside<const N: usize>(
+        &self,
+        calls: [Call; N],
+        enter: &Option<Call>,
+    ) -> Result<[Reply; N]> {
+        let Some(enter) = enter else { return self.in_order(calls).await };
+        let (replies, entered) =
+            self.servers.in_order_beside(&calls, enter).await.map_err(unreached)?;
+        self.exits.entered(entered);
+        replies.try_into().map_err(|_| unexpected())
+    }
+
+    async fn in_order<const N: usize>(&self, calls: [Call; N]) -> Result<[Reply; N]> {
         let replies = self.servers.in_order(&calls).await.map_err(unreached)?;
         replies.try_into().map_err(|_| unexpected())
     }

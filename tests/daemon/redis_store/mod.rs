@@ -3,6 +3,7 @@
 mod daemons;
 mod failures;
 mod neighbours;
+mod rooms;
 
 use crate::servers::redis::RedisServer;
 

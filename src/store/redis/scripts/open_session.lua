@@ -1,13 +1,20 @@
 -- The user is in a room with a session. ARGV: 9 room, 10 session, both as JSON.
--- Answers the record and the sessions that were replaced and whose index may still be there.
+-- Answers the record, the room and the session with which the user was elsewhere before, and the
+-- sessions that were replaced and whose index may still be there.
 -- Done twice it is done once: a replaced session stays noted until its index is gone.
 settle()
-if holds(session) and session ~= ARGV[10] then put('replaced:' .. session, '1') end
+local left_room, left_session = 'null', 'null'
+if holds(session) then
+  if session ~= ARGV[10] then put('replaced:' .. session, '1') end
+  if session ~= ARGV[10] or room ~= ARGV[9] then left_room, left_session = room, session end
+end
 drop('replaced:' .. ARGV[10])
 drop('closed')
 room, session, fresh = ARGV[9], ARGV[10], true
 save()
 local reply = answer()
+reply[#reply + 1] = left_room
+reply[#reply + 1] = left_session
 for field in pairs(stored) do
   reply[#reply + 1] = field:match('^replaced:(.*)$')
 end
