@@ -74,6 +74,11 @@ impl Registry {
         Registered { registry: Arc::clone(self), account, reason: CloseReason::Cut }
     }
 
+    /// How many are open.
+    pub fn open_count(&self) -> usize {
+        self.state().open.len()
+    }
+
     /// Open connections with a higher id than `after`, by id; `limit` is at least 1.
     pub fn open(&self, after: u64, limit: usize) -> Page<Snapshot> {
         let state = self.state();

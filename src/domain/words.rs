@@ -121,11 +121,18 @@ impl Day {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnixMillis(pub u64);
 
+impl From<SystemTime> for UnixMillis {
+    /// Times before 1970 read as 0.
+    fn from(at: SystemTime) -> Self {
+        let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 impl UnixMillis {
     /// The wall clock now; a clock set before 1970 reads as 0.
     pub fn now() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        SystemTime::now().into()
     }
 
     /// How long ago `earlier` was; zero if the clock went backwards meanwhile.

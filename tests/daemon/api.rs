@@ -1,13 +1,15 @@
 //! The admin API of a real daemon, asked over real HTTP, held against its document.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
 use crate::harness::{Daemon, Setup, wait_until};
 use crate::http::{Answer, Request, get, observed, request};
 use crate::openapi::Document;
+use crate::place::{Place, wait_for};
 use crate::played::Act;
 use crate::requests::{enter, heartbeat, kick_out, leave, subscribe, unsubscribe};
+use crate::servers::redis::RedisServer;
 use crate::wire::{Client, Framing};
 
 const TOKEN: &str = "a-token-of-a-test";
@@ -45,12 +47,17 @@ fn ids_in_pages(daemon: &Daemon, path: &str, limit: usize) -> Vec<u64> {
     }
 }
 
-/// The peer's connection, as the API tells it.
+/// The peer's connection, as the API tells it, once it is let in.
 fn listed(daemon: &Daemon, peer: &Client) -> Value {
     let address = peer.stream().local_addr().unwrap().to_string();
-    let page = get(daemon, "/api/v1/connections");
-    let found = page["connections"].as_array().unwrap().iter().find(|one| one["peer"] == address);
-    found.unwrap_or_else(|| panic!("{address} is not in {page}")).clone()
+    let mut found = None;
+    wait_until(&format!("{address} is listed"), || {
+        let page = get(daemon, "/api/v1/connections");
+        let all = page["connections"].as_array().unwrap();
+        found = all.iter().find(|one| one["peer"] == address).cloned();
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 fn close(daemon: &Daemon, connection: &Value) -> Answer {
@@ -260,7 +267,6 @@ fn only_so_many_ends_are_remembered() {
     let daemon = observed(Setup::new().key("admin.closed_connections_max", "2")).start();
     for _ in 0..4 {
         let peer = daemon.connect();
-        wait_until("it is let in", || !ids(&get(&daemon, "/api/v1/connections")).is_empty());
         let id = listed(&daemon, &peer)["id"].clone();
         drop(peer);
         wait_for_end(&daemon, &id);
@@ -325,4 +331,109 @@ fn the_configuration_in_force_is_shown_without_its_secrets() {
     assert!(shown["file"].as_str().unwrap().ends_with("stated.toml"), "{shown}");
     assert_eq!(shown["needs_restart"], Value::Array(Vec::new()));
     assert!(!shown.to_string().contains(TOKEN), "{shown}");
+}
+
+#[test]
+fn the_status_says_at_a_glance_how_the_daemon_is() {
+    let fleet = Fleet::new();
+    let (daemon, _peer) = busy(&fleet);
+    wait_until("it is ready", || request("GET", "/readyz").ask(&daemon).status == 200);
+    let status = get(&daemon, "/api/v1/status");
+    assert_eq!(status["readiness"], request("GET", "/readyz").ask(&daemon).json());
+    assert_eq!(status["load"]["connections"], 1);
+    assert_eq!(status["load"]["requests_answered"], 3);
+    assert_eq!(status["load"]["requests_failed"], 2);
+    assert_eq!(status["population"]["users"], 1);
+    assert_eq!(status["population"]["sessions_live"], 1);
+    assert_eq!(status["population"]["rooms"], 1);
+    let configuration = get(&daemon, "/api/v1/configuration");
+    assert_eq!(status["configuration"]["digest"], configuration["digest"]);
+    let names: Vec<_> =
+        status["gateways"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["room", "signaling", "auth"]);
+    assert_eq!(status["gateways"][0]["queue"]["answered"], 1);
+    assert_eq!(status["gateways"][1]["calls"]["ok"], 1);
+}
+
+#[test]
+fn users_sessions_and_rooms_are_found_by_their_ids() {
+    let fleet = Fleet::new();
+    let daemon = observed(Setup::with(&fleet)).start();
+    let odd = "사용자/1?#%";
+    let path = "/api/v1/users/%EC%82%AC%EC%9A%A9%EC%9E%90%2F1%3F%23%25";
+    let mut peer = daemon.connect();
+    peer.ask(subscribe(odd, -7, "s1"));
+    peer.ask(subscribe("u2", -7, "s2"));
+    peer.ask(subscribe("u3", i64::MAX, "s3"));
+    peer.ask(leave("u3", "00:10:00"));
+    let user = json!({"user_id": odd, "room_id": -7, "session": "s1", "is_live": true,
+                      "study_time": null});
+    assert_eq!(get(&daemon, path), user);
+    let session = json!({"session": "s3", "user_id": "u3", "room_id": i64::MAX});
+    assert_eq!(get(&daemon, "/api/v1/sessions/s3"), session);
+    peer.ask(unsubscribe("s3"));
+    let user = json!({"user_id": "u3", "room_id": i64::MAX, "session": "s3", "is_live": false,
+                      "study_time": "00:10:00"});
+    assert_eq!(get(&daemon, "/api/v1/users/u3"), user);
+    let rooms = json!({"rooms": [{"room_id": -7, "sessions": 2}], "next_cursor": null});
+    assert_eq!(get(&daemon, "/api/v1/rooms"), rooms);
+    assert_eq!(
+        members_in_pages(&daemon, "/api/v1/rooms/-7", 1),
+        [("s1", odd), ("s2", "u2")].map(owned)
+    );
+    assert_eq!(get(&daemon, "/api/v1/rooms/8")["members"], json!([]));
+    let long = format!("/api/v1/users/{}", "x".repeat(257));
+    for (path, status) in [
+        ("/api/v1/users/nobody", 404),
+        ("/api/v1/sessions/s3", 404),
+        (&*long, 400),
+        ("/api/v1/users/%FF", 400),
+        ("/api/v1/rooms/x", 400),
+        ("/api/v1/rooms/9223372036854775808", 400),
+        ("/api/v1/rooms?cursor=x", 400),
+    ] {
+        let answer = request("GET", path).ask(&daemon);
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(answer.json()["error"].is_string());
+    }
+}
+
+fn owned((session, user): (&str, &str)) -> (String, String) {
+    (session.to_owned(), user.to_owned())
+}
+
+/// Session and user of each member, in order.
+fn members_in_pages(daemon: &Daemon, path: &str, limit: usize) -> Vec<(String, String)> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = get(daemon, &format!("{path}?limit={limit}{cursor}"));
+        for member in page["members"].as_array().unwrap() {
+            let text = |name: &str| member[name].as_str().unwrap().to_owned();
+            all.push((text("session"), text("user_id")));
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn while_the_store_is_away_what_it_knows_is_unavailable_and_the_rest_is_not() {
+    let mut server = wait_for(RedisServer::start());
+    let setup = Setup::new().keeps(&Place::at(server.url().expose()));
+    let daemon = observed(setup.key("store.redis.command_timeout", "\"200ms\"")).start();
+    daemon.connect().ask(subscribe("u1", 7, "s1"));
+    get(&daemon, "/api/v1/users/u1");
+    server.stop();
+    for path in ["/api/v1/users/u1", "/api/v1/sessions/s1", "/api/v1/rooms", "/api/v1/rooms/7"] {
+        let answer = request("GET", path).ask(&daemon);
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert!(answer.json()["error"].as_str().unwrap().contains("the store"), "{answer:?}");
+    }
+    let status = get(&daemon, "/api/v1/status");
+    assert_eq!(status["population"], Value::Null);
+    get(&daemon, "/api/v1/connections");
 }

@@ -2,11 +2,16 @@
 //!
 //! `docs/openapi.json` is the contract; the daemon serves it too.
 
+mod asking;
 mod configuration;
 mod connections;
 mod gateways;
 mod logging;
 mod parameter;
+mod population;
+mod rooms;
+mod status;
+mod users;
 
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -21,6 +26,11 @@ pub(super) const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 pub(super) fn routes() -> Vec<Route> {
     vec![
         get("/api/v1/openapi.json", document),
+        get("/api/v1/status", status::show),
+        get("/api/v1/users/{user_id}", users::show),
+        get("/api/v1/sessions/{session}", users::show_session),
+        get("/api/v1/rooms", rooms::list),
+        get("/api/v1/rooms/{room_id}", rooms::show),
         get("/api/v1/connections", connections::list),
         get("/api/v1/connections/closed", connections::list_closed),
         get("/api/v1/connections/{id}", connections::show),

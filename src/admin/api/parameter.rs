@@ -12,6 +12,8 @@ use tokio::time::timeout;
 
 use crate::admin::Desk;
 use crate::admin::answer::Refusal;
+use crate::domain::InvalidWord;
+use crate::store::Cursor;
 
 /// Entries of a page, unless the request says otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -60,6 +62,11 @@ impl Page {
         }
         Ok(page)
     }
+
+    /// The cursor as the store gave it out.
+    pub(super) fn store_cursor(&self) -> Result<Option<Cursor>, Refusal> {
+        self.cursor.as_deref().map(Cursor::parse).transpose().map_err(|_| no_cursor())
+    }
 }
 
 fn parse_limit(text: &str) -> Result<usize, Refusal> {
@@ -72,6 +79,11 @@ fn parse_cursor(text: &str) -> Result<String, Refusal> {
         1..=CURSOR_BYTES_MAX => Ok(text.to_owned()),
         _ => Err(no_cursor()),
     }
+}
+
+/// The id is none.
+pub(super) fn wrong_id(name: &str, error: InvalidWord) -> Refusal {
+    Refusal::Wrong(format!("{name} {error}"))
 }
 
 /// The cursor is none that was given out.
