@@ -62,6 +62,7 @@ pub struct Daemon {
     pub addresses: Vec<SocketAddr>,
     context: Arc<Context>,
     registry: Arc<Registry>,
+    nightly: Arc<Nightly>,
     door: Arc<Door>,
     bells: Vec<Bell>,
     /// Cancelled when no more requests are to be read.
@@ -102,6 +103,7 @@ impl Daemon {
             day_closed: Notify::new(),
             metrics: Arc::default(),
         });
+        let nightly = Arc::new(Nightly::new(Arc::clone(&context), stop_serving.clone()));
         let registry = Arc::new(Registry::new(config.admin.closed_connections_max));
         let door = Arc::new(Door::new(
             Arc::clone(&context),
@@ -115,6 +117,7 @@ impl Daemon {
             addresses,
             context,
             registry,
+            nightly,
             door,
             bells,
             stop_serving,
@@ -142,6 +145,16 @@ impl Daemon {
         reload::run(&self.context.running, filter, |loaded| {
             self.door.allow(&loaded.config.limits);
         })
+    }
+
+    /// All that its parts share.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The night's work, for whoever may command it.
+    pub fn nightly(&self) -> Arc<Nightly> {
+        Arc::clone(&self.nightly)
     }
 
     fn open_doors(&self, listeners: Vec<Listener>) {
@@ -175,11 +188,9 @@ impl Daemon {
     }
 
     fn start_night(&self) {
-        let nightly = Nightly::new(Arc::clone(&self.context), self.stop_serving.clone());
-        let nightly = Arc::new(nightly);
-        let closer = Arc::clone(&nightly);
+        let (closer, deliverer) = (Arc::clone(&self.nightly), Arc::clone(&self.nightly));
         self.serving.spawn(async move { closer.close_overdue_days().await });
-        self.serving.spawn(async move { nightly.deliver().await });
+        self.serving.spawn(async move { deliverer.deliver().await });
     }
 
     /// Stops: no new connections, then no new requests, what was read is answered, what is owed to peers is sent, all

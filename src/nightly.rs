@@ -3,18 +3,24 @@
 //! Both are loops over operations of the store that leave their mark and may be repeated, so that
 //! a daemon which dies anywhere in them is carried on by the next one, here or elsewhere.
 
+mod progress;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+pub use self::progress::{Delivering, Doing, Stage};
+
+use self::progress::Progress;
 use crate::config::{self, Config};
-use crate::domain::{Context, UnixMillis};
-use crate::store::night::ClosedDay;
-use crate::store::{Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
+use crate::domain::{Context, Day, UnixMillis};
+use crate::store::night::{ClosedBy, ClosedDay};
+use crate::store::{self, Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
 use crate::upstream::{CallError, message};
 
 /// How often the clock is compared with the latest listing.
@@ -32,13 +38,67 @@ const TOO_LONG_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Nightly {
     context: Arc<Context>,
+    /// Told when an operator does not want to wait for the next attempt.
+    hurry: Notify,
+    progress: Progress,
     stop: CancellationToken,
+}
+
+/// How the delivery goes on after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// At once: there may be more.
+    Success,
+    /// After a pause that grows with each failure.
+    Failure,
+    /// When a day is closed, or after so long.
+    Rest(Duration),
 }
 
 impl Nightly {
     /// For the given store and gateways.
     pub fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
-        Self { context, stop }
+        Self { context, hurry: Notify::new(), progress: Progress::default(), stop }
+    }
+
+    /// Closes the running day because an operator wants it, as a SCHEDULER_LAST without users does;
+    /// returns the day. After an error it is open, or its state unknown: then the store's history
+    /// tells.
+    pub async fn close_now(&self) -> store::Result<Day> {
+        let closed = self.context.store.close_day_by_hand(UnixMillis::now()).await;
+        // An error may be about the answer alone.
+        self.context.day_closed.notify_one();
+        let day = closed?;
+        self.context.metrics.nights.count_close(ClosedBy::Operator);
+        tracing::info!(day = day.0, "an operator closed the day, its study times go to auth");
+        Ok(day)
+    }
+
+    /// Lets the delivery look for work, or try again what failed, without any pause, and begin with
+    /// short pauses anew. Returns at once; what comes of it, [`Self::doing`] tells.
+    pub fn deliver_now(&self) {
+        self.hurry.notify_one();
+    }
+
+    /// What the delivery is at, on this daemon.
+    pub fn doing(&self) -> Doing {
+        self.progress.doing()
+    }
+
+    /// The frame that the delivery is at, on this daemon.
+    pub fn delivering(&self) -> Option<Delivering> {
+        match self.doing() {
+            Doing::Frame(frame) => Some(frame),
+            Doing::Nothing | Doing::Elsewhere | Doing::TooLong { .. } | Doing::Unknown { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The date of the study day that was closed: the one on which it was running 24 hours before
+    /// its end. Auth dates what it gets by the same rule, from the moment it gets it.
+    pub fn date_of(&self, closed: ClosedDay) -> String {
+        date_of(closed, &self.context.running.now().config)
     }
 
     /// Closes nights that got no SCHEDULER_LAST (contract §5.4), until the daemon stops.
@@ -51,12 +111,13 @@ impl Nightly {
                         day = day.0,
                         "no SCHEDULER_LAST came within {last_timeout:?}, the day was closed without"
                     );
+                    self.context.metrics.nights.count_close(ClosedBy::Timeout);
                     self.context.day_closed.notify_one();
                 }
                 Ok(None) => {}
                 Err(error) => tracing::debug!("whether the night is overdue is unknown: {error}"),
             }
-            self.pause(OVERDUE_POLL, pending()).await;
+            self.rest(OVERDUE_POLL).await;
         }
     }
 
@@ -69,75 +130,66 @@ impl Nightly {
             // after it, for it may have mended what the wait is for.
             let replaced = self.context.running.replaced();
             let loaded = self.context.running.current();
-            let (config, retry_max) = (&loaded.config, loaded.config.rollover.retry_max);
-            match self.context.store.next_batch(limits(config)).await {
-                Ok(NextBatch::Send(batch)) => match self.deliver_batch(&batch, config).await {
-                    Ok(()) => pause = Pause::default(),
-                    Err(error) => {
-                        self.context.metrics.nights.batches_retried.fetch_add(1, Relaxed);
-                        tracing::warn!(
-                            batch = batch.id,
-                            day = batch.closed.day.0,
-                            users = batch.users.len(),
-                            "auth did not acknowledge a frame, it is sent again: {error}"
-                        );
-                        self.pause(pause.next(retry_max), replaced).await;
-                    }
-                },
-                Ok(NextBatch::Nothing | NextBatch::Elsewhere) => {
-                    self.idle(IDLE_POLL, replaced).await
-                }
-                Ok(NextBatch::TooLong { users }) => {
-                    tracing::error!(
-                        users,
-                        frame_bytes_max = frame_bytes_max(&config.gateways.auth),
-                        "study times stay undelivered: each alone is longer than auth's frames"
-                    );
-                    self.idle(TOO_LONG_PAUSE, replaced).await;
-                }
-                Err(error) => {
-                    tracing::debug!("what is to be delivered is unknown: {error}");
-                    self.pause(pause.next(retry_max), replaced).await;
-                }
+            match self.deliver_next(&loaded.config).await {
+                After::Success => pause = Pause::default(),
+                After::Rest(at_most) => self.idle(at_most, replaced).await,
+                After::Failure => self.back_off(&mut pause, &loaded.config, replaced).await,
             }
         }
     }
 
-    /// Until a day is closed here, or may have been elsewhere.
-    async fn idle(&self, at_most: Duration, replaced: impl Future<Output = ()>) {
-        tokio::select! {
-            () = self.context.day_closed.notified() => {}
-            () = self.pause(at_most, replaced) => {}
+    async fn deliver_next(&self, config: &Config) -> After {
+        match self.context.store.next_batch(limits(config)).await {
+            Ok(NextBatch::Send(batch)) => self.deliver_batch(&batch, config).await,
+            Ok(NextBatch::Nothing) => {
+                self.progress.set(Doing::Nothing);
+                After::Rest(IDLE_POLL)
+            }
+            Ok(NextBatch::Elsewhere) => {
+                self.progress.set(Doing::Elsewhere);
+                After::Rest(IDLE_POLL)
+            }
+            Ok(NextBatch::TooLong { users }) => {
+                tracing::error!(
+                    users,
+                    frame_bytes_max = frame_bytes_max(&config.gateways.auth),
+                    "study times stay undelivered: each alone is longer than auth's frames"
+                );
+                self.progress.set(Doing::TooLong { users });
+                After::Rest(TOO_LONG_PAUSE)
+            }
+            Err(error) => {
+                tracing::debug!("what is to be delivered is unknown: {error}");
+                self.progress.set(Doing::Unknown { error: error.to_string() });
+                After::Failure
+            }
         }
     }
 
-    /// Waits, unless the daemon stops or its configuration is replaced.
-    async fn pause(&self, duration: Duration, replaced: impl Future<Output = ()>) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = replaced => {}
-            () = sleep(duration) => {}
+    async fn deliver_batch(&self, batch: &Batch, config: &Config) -> After {
+        self.progress.begin_attempt(batch);
+        if let Err(error) = self.send(batch, config).await {
+            self.context.metrics.nights.batches_retried.fetch_add(1, Relaxed);
+            tracing::warn!(
+                batch = batch.id,
+                day = batch.closed.day.0,
+                users = batch.users.len(),
+                "auth did not acknowledge a frame, it is sent again: {error}"
+            );
+            self.progress.note_error(error.to_string());
+            return After::Failure;
         }
-    }
-
-    async fn deliver_batch(&self, batch: &Batch, config: &Config) -> Result<(), CallError> {
-        let rollover = &config.rollover;
-        let date = date_of(batch.closed, rollover.time_zone.zone());
-        let stamp = message::Stamp { day: &date, batch: &batch.id };
-        let stamp = rollover.stamp.then_some(stamp);
-        let message = message::ClosedTimes { users: &batch.users, stamp }.to_json();
-        let deadline = Instant::now() + config.gateways.auth.call_max();
-        self.context.upstream.auth.call(&message, deadline).await?;
         // The frame is with auth. If this can't be written down it is sent again: that is the
         // only way to be sure, and why frames can be stamped.
         let mut pause = Pause::default();
-        let keep = if rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
+        let keep = if config.rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
         while let Err(error) = self.context.store.acknowledge_batch(batch, keep).await {
             tracing::warn!(batch = batch.id, "an acknowledgement is not written down yet: {error}");
+            self.progress.note_error(error.to_string());
             if self.stop.is_cancelled() {
-                return Ok(());
+                return After::Success;
             }
-            self.pause(pause.next(rollover.retry_max), pending()).await;
+            self.back_off(&mut pause, config, pending()).await;
         }
         let nights = &self.context.metrics.nights;
         nights.batches_delivered.fetch_add(1, Relaxed);
@@ -148,7 +200,51 @@ impl Nightly {
             users = batch.users.len(),
             "delivered"
         );
-        Ok(())
+        After::Success
+    }
+
+    async fn send(&self, batch: &Batch, config: &Config) -> Result<(), CallError> {
+        let date = date_of(batch.closed, config);
+        let stamp = message::Stamp { day: &date, batch: &batch.id };
+        let stamp = config.rollover.stamp.then_some(stamp);
+        let message = message::ClosedTimes { users: &batch.users, stamp }.to_json();
+        let deadline = Instant::now() + config.gateways.auth.call_max();
+        self.context.upstream.auth.call(&message, deadline).await.map(|_| ())
+    }
+
+    /// Until a day is closed here, or may have been elsewhere, or an operator wants it.
+    async fn idle(&self, at_most: Duration, replaced: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.context.day_closed.notified() => {}
+            () = self.hurry.notified() => {}
+            () = replaced => {}
+            () = self.rest(at_most) => {}
+        }
+    }
+
+    /// Waits, longer each time, unless the configuration is replaced or an operator wants no more of
+    /// waiting.
+    async fn back_off(
+        &self,
+        pause: &mut Pause,
+        config: &Config,
+        replaced: impl Future<Output = ()>,
+    ) {
+        let length = pause.next(config.rollover.retry_max);
+        self.progress.note_pause(length);
+        tokio::select! {
+            () = self.hurry.notified() => *pause = Pause::default(),
+            () = replaced => {}
+            () = self.rest(length) => {}
+        }
+    }
+
+    /// Waits, unless the daemon stops.
+    async fn rest(&self, duration: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = sleep(duration) => {}
+        }
     }
 }
 
@@ -165,14 +261,13 @@ fn frame_bytes_max(auth: &config::Gateway) -> usize {
     auth.max_frame_bytes.min(auth.framing.payload_bytes_max())
 }
 
-/// The date of the study day that was closed: the one on which it was running 24 hours before its
-/// end. Auth dates what it gets by the same rule, from the moment it gets it.
-fn date_of(closed: ClosedDay, time_zone: &jiff::tz::TimeZone) -> String {
+/// As [`Nightly::date_of`].
+fn date_of(closed: ClosedDay, config: &Config) -> String {
     let millis = i64::try_from(closed.closed_at.0).unwrap_or(i64::MAX);
     let closed_at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     let day_before =
         closed_at.checked_sub(jiff::SignedDuration::from_hours(24)).unwrap_or(jiff::Timestamp::MIN);
-    day_before.to_zoned(time_zone.clone()).date().to_string()
+    day_before.to_zoned(config.rollover.time_zone.zone().clone()).date().to_string()
 }
 
 /// A pause that grows while nothing succeeds.

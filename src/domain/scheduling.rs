@@ -1,7 +1,8 @@
 //! What signaling's scheduler says at night: everybody's study time, and that the day is over.
 
 use super::{Context, Error, Reply, UnixMillis, UserTime};
-use crate::store::StateStore;
+use crate::store::night::ClosedBy;
+use crate::store::{self, StateStore};
 
 /// SCHEDULER or SCHEDULER_LAST.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,9 @@ pub async fn handle(request: Request, context: &Context) -> Result<Reply, Error>
             let closed = context.store.close_day(&users, now, last_timeout).await;
             // An error may be about one user of the list and the day closed all the same.
             context.day_closed.notify_one();
+            if matches!(closed, Ok(_) | Err(store::Error::Unreadable(_))) {
+                context.metrics.nights.count_close(ClosedBy::Last);
+            }
             tracing::info!(day = closed?.0, "day closed, its study times go to auth");
         }
     }

@@ -37,6 +37,7 @@ mod framing;
 mod fuzz;
 mod gateways;
 mod night;
+mod night_by_hand;
 mod night_kills;
 mod night_stores;
 mod reload;
