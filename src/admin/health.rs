@@ -8,20 +8,22 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::dependency::Dependency;
-use crate::domain::{Context, SessionId, UserId};
-use crate::store::{Night, StateStore};
+use crate::domain::{Context, UserId};
+use crate::store::{self, Night, StateStore};
 use crate::systemd::vitals::Vitals;
 use crate::upstream::Gateway;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two proofs that the store takes changes, while it does: each costs a sync of the log, or
+/// a write on every master. While it does not, every look tries.
+const PROVE_EVERY: Duration = Duration::from_secs(5);
 /// How long each sign of life may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Who has not looked for so long is stuck.
 const STALE_AFTER: Duration = Duration::from_secs(20);
-/// The user and the session with which it is seen whether the store serves. Nobody has these ids,
-/// and neither reading a study time nor ending a session makes a record: the night must find
-/// nobody to tell auth about.
+/// The user whose study time is read to see whether the store serves. Nobody has this id, and
+/// reading makes no record: the night must find nobody to tell auth about.
 const CANARY: &str = "stated:canary";
 
 /// What was last found out.
@@ -76,10 +78,12 @@ impl Health {
 
     /// Looks until `stop`.
     pub async fn look(&self, context: Arc<Context>, mut vitals: Vitals, stop: CancellationToken) {
+        let mut proved_at = None;
         loop {
+            let asked = ask_store(&context, &mut proved_at);
             let (ailment, store) = tokio::select! {
                 () = stop.cancelled() => return,
-                found = async { tokio::join!(ailment(&mut vitals), ask_store(&context)) } => found,
+                found = async { tokio::join!(ailment(&mut vitals), asked) } => found,
             };
             let stopping = vitals.is_stopping();
             self.picture.send_modify(|picture| {
@@ -128,18 +132,26 @@ async fn ailment(vitals: &mut Vitals) -> Option<String> {
     }
 }
 
-/// Does what requests do, on their way: ends a session, which a store refuses that can't write any
-/// more, reads a user's study time, and reads where the night stands.
-async fn ask_store(context: &Context) -> Result<Night, String> {
+/// Does what requests do, on their way: makes a change if the latest proof that this works is old,
+/// or something has failed since; reads a user's study time, and reads where the night stands.
+async fn ask_store(context: &Context, proved_at: &mut Option<Instant>) -> Result<Night, String> {
+    let proof = proved_at.take().filter(|at| at.elapsed() < PROVE_EVERY);
     let asked = async {
-        if let (Ok(user), Ok(session)) = (UserId::parse(CANARY), SessionId::parse(CANARY)) {
-            context.store.close_session(&session).await?;
+        if proof.is_none() {
+            context.store.prove_writable().await?;
+        }
+        if let Ok(user) = UserId::parse(CANARY) {
             context.store.study_time(&user).await?;
         }
         context.store.night().await
     };
-    match timeout(PATIENCE, asked).await {
-        Ok(answered) => answered.map_err(|error| error.to_string()),
+    let asked: Result<Result<_, store::Error>, _> = timeout(PATIENCE, asked).await;
+    match asked {
+        Ok(Ok(night)) => {
+            *proved_at = proof.or_else(|| Some(Instant::now()));
+            Ok(night)
+        }
+        Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("the store did not answer within {PATIENCE:?}")),
     }
 }

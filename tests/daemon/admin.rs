@@ -196,10 +196,57 @@ fn readiness_follows_the_store_and_life_does_not() {
     assert_eq!(get(&daemon, "/livez").0, 200);
     let page = metrics(&daemon);
     check(&page, &[("stated_dependency_up{dependency=\"store\"}", 0.0)]);
-    assert!(sample(&page, "stated_store_errors_total{operation=\"close_session\"}") > Some(0.0));
+    assert!(sample(&page, "stated_store_errors_total{operation=\"prove_writable\"}") > Some(0.0));
     wait_for(server.start_again());
     let ready = wait_for_status(&daemon, "/readyz", 200);
     assert_eq!(state_of(&ready, "store"), "up");
+}
+
+/// A Redis that answers questions and takes no changes is of no use to requests.
+#[test]
+fn a_redis_that_refuses_to_write_makes_the_daemon_unready() {
+    let server = wait_for(RedisServer::start());
+    let place = Place::at(server.url().expose());
+    let daemon = observed(Setup::new().keeps(&place)).start();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port().to_string();
+    for (refuse, accept, why) in [
+        (
+            ["CONFIG", "SET", "maxmemory", "1"].as_slice(),
+            ["CONFIG", "SET", "maxmemory", "0"].as_slice(),
+            "OOM",
+        ),
+        (&["REPLICAOF", "127.0.0.1", &port], &["REPLICAOF", "NO", "ONE"], ""),
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+            "NOREPLICAS",
+        ),
+    ] {
+        wait_for_status(&daemon, "/readyz", 200);
+        wait_for(server.ask::<()>(refuse));
+        let unready = wait_for_status(&daemon, "/readyz", 503);
+        assert_eq!(state_of(&unready, "store"), "down", "{refuse:?}");
+        assert!(unready.to_string().contains(why), "{unready}");
+        assert_eq!(get(&daemon, "/livez").0, 200);
+        wait_for(server.ask::<()>(accept));
+    }
+    wait_for_status(&daemon, "/readyz", 200);
+}
+
+#[test]
+fn a_full_disk_makes_the_daemon_unready() {
+    let setup = Setup::new().keeps(&Place::embedded()).file_blocks_max(64);
+    let daemon = observed(setup).start();
+    wait_for_status(&daemon, "/readyz", 200);
+    let mut peer = daemon.connect();
+    let refused = (1..2000).find(|number| {
+        let reply = peer.ask(leave("u1", &format!("{number:064}")));
+        reply.contains("CHAT-031")
+    });
+    assert!(refused.is_some(), "2,000 writes need more than 32 KiB");
+    let unready = wait_for_status(&daemon, "/readyz", 503);
+    assert_eq!(state_of(&unready, "store"), "down");
 }
 
 #[test]
