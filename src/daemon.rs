@@ -178,6 +178,7 @@ impl Daemon {
             context: Arc::clone(&context),
             health: Arc::clone(&health),
             registry: Arc::clone(&self.registry),
+            nightly: Arc::clone(&self.nightly),
             filter,
             address: server.address,
         }));

@@ -22,6 +22,7 @@ use self::route::{Route, get};
 use crate::connection::registry::Registry;
 use crate::domain::Context;
 use crate::log;
+use crate::nightly::Nightly;
 
 /// The longest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -35,6 +36,8 @@ pub struct Desk {
     pub health: Arc<Health>,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// The night's work.
+    pub nightly: Arc<Nightly>,
     /// What is logged.
     pub filter: log::Filter,
     /// Where the server listens really.

@@ -26,6 +26,10 @@ pub(super) fn put<H: Handler<T, Arc<Desk>>, T: 'static>(path: &'static str, hand
     Route { path, method: Method::PUT, handler: routing::put(handler) }
 }
 
+pub(super) fn post<H: Handler<T, Arc<Desk>>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { path, method: Method::POST, handler: routing::post(handler) }
+}
+
 pub(super) fn delete<H: Handler<T, Arc<Desk>>, T: 'static>(
     path: &'static str,
     handler: H,

@@ -91,7 +91,7 @@ fn every_operation_answers_as_the_document_says() {
     let document = Document::load();
     let mut operations = document.operations();
     // What ends something comes last.
-    operations.sort_by_key(|operation| operation.method == "DELETE");
+    operations.sort_by_key(|operation| ["POST", "DELETE"].contains(&&*operation.method));
     for operation in &operations {
         let path = known
             .iter()
@@ -436,4 +436,40 @@ fn while_the_store_is_away_what_it_knows_is_unavailable_and_the_rest_is_not() {
     let status = get(&daemon, "/api/v1/status");
     assert_eq!(status["population"], Value::Null);
     get(&daemon, "/api/v1/connections");
+}
+
+#[test]
+fn an_operator_sees_what_a_close_would_do_and_closes_the_day() {
+    let fleet = Fleet::new();
+    let daemon = observed(Setup::with(&fleet)).start();
+    let mut peer = daemon.connect();
+    peer.ask(leave("u1", "00:10:00"));
+    peer.ask(leave("u2", "00:20:00"));
+    let night = get(&daemon, "/api/v1/night");
+    assert_eq!((&night["stage"], &night["undelivered"]), (&"idle".into(), &json!([])));
+    let mut planned = get(&daemon, "/api/v1/night/plan");
+    planned["entries"].as_array_mut().unwrap().sort_by_key(|entry| entry["user_id"].to_string());
+    let entry = |user: &str, time: &str| json!({"user_id": user, "study_time": time});
+    let entries = json!([entry("u1", "00:10:00"), entry("u2", "00:20:00")]);
+    assert_eq!(planned, json!({"day": 1, "entries": entries, "next_cursor": null}));
+    assert_eq!(get(&daemon, "/api/v1/night/history"), json!({"nights": []}));
+    fleet.auth.behave(Act::HangUp);
+    let closed = request("POST", "/api/v1/night/close").ask(&daemon);
+    assert_eq!((closed.status, closed.json()), (200, json!({"day": 1})));
+    wait_until("the delivery has failed", || get(&daemon, "/api/v1/night")["stage"] == "retrying");
+    let night = get(&daemon, "/api/v1/night");
+    assert_eq!((&night["day"], &night["undelivered"][0]["day"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&night["delivering"]["day"], &night["delivering"]["users"]),
+        (&1.into(), &2.into())
+    );
+    assert!(night["delivering"]["error"].is_string(), "{night}");
+    fleet.auth.behave(Act::Say("SUCCESS".to_owned()));
+    assert_eq!(request("POST", "/api/v1/night/deliver").ask(&daemon).status, 202);
+    let delivered = |night: &Value| night["nights"][0]["delivered_at"].is_string();
+    wait_until("the day is delivered", || delivered(&get(&daemon, "/api/v1/night/history")));
+    let past = get(&daemon, "/api/v1/night/history")["nights"][0].clone();
+    assert_eq!((&past["day"], &past["closed_by"]), (&1.into(), &"operator".into()));
+    assert_eq!((&past["users"], &past["frames"]), (&2.into(), &1.into()));
+    assert_eq!(get(&daemon, "/api/v1/night")["delivered_users"], 2);
 }

@@ -7,6 +7,7 @@ mod configuration;
 mod connections;
 mod gateways;
 mod logging;
+mod night;
 mod parameter;
 mod population;
 mod rooms;
@@ -17,7 +18,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::answer::Refusal;
-use super::route::{Route, delete, get, put};
+use super::route::{Route, delete, get, post, put};
 
 /// The contract.
 pub(super) const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
@@ -36,6 +37,11 @@ pub(super) fn routes() -> Vec<Route> {
         get("/api/v1/connections/{id}", connections::show),
         delete("/api/v1/connections/{id}", connections::close),
         get("/api/v1/gateways", gateways::list),
+        get("/api/v1/night", night::show),
+        get("/api/v1/night/plan", night::plan),
+        get("/api/v1/night/history", night::history),
+        post("/api/v1/night/close", night::close),
+        post("/api/v1/night/deliver", night::deliver),
         get("/api/v1/configuration", configuration::show),
         get("/api/v1/log/filter", logging::show),
         put("/api/v1/log/filter", logging::change),
