@@ -179,6 +179,7 @@ impl Daemon {
             health: Arc::clone(&health),
             registry: Arc::clone(&self.registry),
             nightly: Arc::clone(&self.nightly),
+            tasks: self.serving.clone(),
             filter,
             address: server.address,
         }));

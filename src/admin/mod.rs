@@ -15,6 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
+use tokio_util::task::TaskTracker;
 
 use self::answer::Refusal;
 use self::health::Health;
@@ -38,6 +39,8 @@ pub struct Desk {
     pub registry: Arc<Registry>,
     /// The night's work.
     pub nightly: Arc<Nightly>,
+    /// Where a change goes on whose asker is gone; the daemon waits for it before it closes the store.
+    pub tasks: TaskTracker,
     /// What is logged.
     pub filter: log::Filter,
     /// Where the server listens really.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::State;
+use futures_util::FutureExt;
 use serde::Serialize;
+use tokio::task::JoinError;
 
 use super::asking::ask;
 use super::parameter::{NoParameters, Page};
@@ -121,9 +123,13 @@ pub(super) async fn history(State(desk): State<Arc<Desk>>, _: NoParameters) -> A
     found(History { nights: nights.into_iter().map(past).collect() })
 }
 
-/// After an error whose outcome is unknown the history tells whether the day is closed.
+/// A close that was begun goes on without whoever asked for it. After an error whose outcome is
+/// unknown the history tells whether the day is closed.
 pub(super) async fn close(State(desk): State<Arc<Desk>>, _: NoParameters) -> Answer<DayClosed> {
-    let day = ask(desk.nightly.close_now()).await?;
+    let nightly = Arc::clone(&desk.nightly);
+    let closing = desk.tasks.spawn(async move { nightly.close_now().await });
+    let closed = closing.map(|ended| ended.unwrap_or_else(|error| Err(failed(&error))));
+    let day = ask(closed).await?;
     found(DayClosed { day: day.0 })
 }
 
@@ -134,6 +140,10 @@ pub(super) async fn deliver(
     desk.nightly.deliver_now();
     let night = desk.health.picture().night;
     accepted(DeliveryAsked { undelivered_days: night.map_or(0, |night| night.undelivered.len()) })
+}
+
+fn failed(error: &JoinError) -> store::Error {
+    store::Error::Failed(error.to_string())
 }
 
 fn describe(nightly: &Nightly, closed: ClosedDay) -> Undelivered {
