@@ -144,6 +144,7 @@ impl Daemon {
     pub fn reload(&self, filter: &Filter) -> Result<Arc<Loaded>, Refused> {
         reload::run(&self.context.running, filter, |loaded| {
             self.door.allow(&loaded.config.limits);
+            self.context.upstream.go_by(&loaded.config.gateways);
         })
     }
 
@@ -267,9 +268,7 @@ fn open_store(
             Ok(Store::Embedded(store))
         }
         StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
-            let call_max = config.gateways.auth.call_max();
-            let deliverer = Deliverer { name, call_max };
-            Ok(Store::Redis(RedisStore::open(&config.store, deliverer, tasks, stop)?))
+            Ok(Store::Redis(RedisStore::open(&config.store, Deliverer { name }, tasks, stop)?))
         }
     }
 }

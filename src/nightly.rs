@@ -208,7 +208,7 @@ impl Nightly {
         let stamp = message::Stamp { day: &date, batch: &batch.id };
         let stamp = config.rollover.stamp.then_some(stamp);
         let message = message::ClosedTimes { users: &batch.users, stamp }.to_json();
-        let deadline = Instant::now() + config.gateways.auth.call_max();
+        let deadline = Instant::now() + limits(config).call_max;
         self.context.upstream.auth.call(&message, deadline).await.map(|_| ())
     }
 
@@ -254,6 +254,7 @@ fn limits(config: &Config) -> BatchLimits {
     BatchLimits {
         users_max: config.rollover.batch_users,
         entries_bytes_max: frame_bytes_max(&config.gateways.auth).saturating_sub(envelope),
+        call_max: config.gateways.auth.call_max(),
     }
 }
 

@@ -92,11 +92,6 @@ impl Places {
         self.0.free.close();
     }
 
-    /// Whether no places are given any more.
-    pub fn is_closed(&self) -> bool {
-        self.0.free.is_closed()
-    }
-
     /// How many are allowed.
     pub fn max(&self) -> usize {
         self.0.max.load(Relaxed)

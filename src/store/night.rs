@@ -1,5 +1,7 @@
 //! The words of the night: where it stands, and the frames that are delivered to auth.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 
 use super::Page;
@@ -86,6 +88,9 @@ pub struct BatchLimits {
     /// Bytes of all entries and the commas between them, on the wire: the gateway's
     /// `max_frame_bytes` less the envelope.
     pub entries_bytes_max: usize,
+    /// How long the frame may be under way to auth. Whoever asks keeps to it: among several daemons
+    /// nobody else sends the frame for so long.
+    pub call_max: Duration,
 }
 
 /// Answer to the question what to deliver next.

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -31,6 +32,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// `again`, or in flight. The last three are the first of their lane.
 pub(super) struct Dispatcher {
     gateway: Gateway,
+    /// How long a room-out is tried, from its arrival on.
+    retry_for: Arc<ArcSwap<Duration>>,
     counters: Arc<RoomCounters>,
     turns: FuturesUnordered<BoxFuture<'static, Job>>,
     lanes: HashMap<UserId, Lane>,
@@ -52,9 +55,14 @@ struct Lane {
 }
 
 impl Dispatcher {
-    pub(super) fn new(gateway: Gateway, counters: Arc<RoomCounters>) -> Self {
+    pub(super) fn new(
+        gateway: Gateway,
+        retry_for: Arc<ArcSwap<Duration>>,
+        counters: Arc<RoomCounters>,
+    ) -> Self {
         Self {
             gateway,
+            retry_for,
             report: Report::new(Arc::clone(&counters)),
             counters,
             turns: FuturesUnordered::new(),
@@ -102,7 +110,7 @@ impl Dispatcher {
             job.turn = Some(turn);
             return self.join_lane(job);
         }
-        let deadline = job.untried_until().min(Instant::now() + TURN_WAIT_MAX);
+        let deadline = job.wait_until(**self.retry_for.load()).min(Instant::now() + TURN_WAIT_MAX);
         self.turns.push(Box::pin(async move {
             if turn.wait(deadline).await.is_err() {
                 tracing::debug!("a room-out goes ahead of what was forwarded before it");
@@ -141,12 +149,12 @@ impl Dispatcher {
     }
 
     fn start_attempts(&mut self) {
-        let now = Instant::now();
+        let (now, retry_for) = (Instant::now(), **self.retry_for.load());
         while self.paused_until.is_none() && self.in_flight.len() < self.attempts_max() {
             let Some(job) = self.again.pop_front().or_else(|| self.ready.pop_front()) else {
                 return;
             };
-            if job.is_over(now) {
+            if job.wait_until(retry_for) <= now {
                 self.counters.dropped_late.fetch_add(1, Relaxed);
                 self.leave_lane(job);
             } else {
@@ -162,8 +170,7 @@ impl Dispatcher {
 
     fn attempt(&self, job: Job) {
         let gateway = self.gateway.clone();
-        let config = gateway.config();
-        let deadline = Instant::now() + config.connect_timeout + config.reply_timeout;
+        let deadline = Instant::now() + gateway.config().call_max();
         self.in_flight.push(Box::pin(async move {
             let outcome = gateway.call(&job.message(), deadline).await;
             (job, outcome)

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::breaker::Stand;
 use super::call::{DropCause, Failure, Received, Rest};
 use super::connect::ConnectFailure;
-use super::pool::{Counters, NoConnection, Patience, Pool};
+use super::line::{NoConnection, Patience};
+use super::pool::{Counters, Pool};
 use super::reply::{Reply, is_error};
 use super::standing::Standing;
 use crate::config;
@@ -20,7 +22,11 @@ const TRIAL_PATIENCE: Duration = Duration::from_millis(250);
 /// One peer: its connections and its limits. A clone is the same gateway.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    pool: Arc<Pool>,
+    peer: &'static str,
+    /// Replaced when the peer moves.
+    pool: Arc<ArcSwap<Pool>>,
+    counters: Arc<Counters>,
+    tasks: TaskTracker,
 }
 
 /// Why a call was not answered as it should be.
@@ -82,7 +88,24 @@ impl CallError {
 impl Gateway {
     /// The way to `peer`, which is named so in the log. Connects when it is first called.
     pub fn new(peer: &'static str, config: &config::Gateway, tasks: &TaskTracker) -> Self {
-        Self { pool: Pool::new(peer, config.clone(), tasks.clone()) }
+        let counters = Arc::new(Counters::default());
+        let pool = Pool::new(peer, config.clone(), Arc::clone(&counters), tasks.clone());
+        Self { peer, pool: Arc::new(ArcSwap::new(pool)), counters, tasks: tasks.clone() }
+    }
+
+    /// Goes by this from now on. A call that has begun keeps the time it was given; if its message is
+    /// on the way, it ends where it was sent to, else it goes to the new address.
+    pub fn go_by(&self, config: &config::Gateway) {
+        let pool = self.pool.load_full();
+        let before = pool.config();
+        if (&before.address, before.framing) == (&config.address, config.framing) {
+            return pool.go_by(config.clone());
+        }
+        let counters = Arc::clone(&self.counters);
+        let next = Pool::new(self.peer, config.clone(), counters, self.tasks.clone());
+        // Whoever is sent away from the old one must find the new one.
+        self.pool.store(next);
+        pool.retire();
     }
 
     /// One exchange: message out, reply in. It ends by `deadline`, and not later than the reply
@@ -91,41 +114,16 @@ impl Gateway {
     pub async fn call(&self, message: &[u8], deadline: Instant) -> Result<Reply, CallError> {
         let begun_at = Instant::now();
         let result = self.exchange(message, deadline).await;
-        self.pool.counters.calls.record(result.as_ref().err(), begun_at.elapsed());
+        self.counters.calls.record(result.as_ref().err(), begun_at.elapsed());
         result
     }
 
     async fn exchange(&self, message: &[u8], deadline: Instant) -> Result<Reply, CallError> {
-        self.check_length(message)?;
-        let peer = self.pool.peer;
-        let limits = Limits::from_now(&self.pool.config, deadline);
         loop {
-            let mut lease =
-                self.pool.lease(limits.patience).await.map_err(|none| self.no_connection(none))?;
-            let was_pooled = lease.was_pooled();
-            let by = match was_pooled || lease.waited_for_others() {
-                true => limits.reply_by,
-                false => limits.first_reply_by(),
-            };
-            match lease.exchange(message, by).await {
-                Ok(Received { payload, rest }) => {
-                    match rest {
-                        Rest::Nothing => lease.give_back(),
-                        Rest::Bytes => drop(lease),
-                    }
-                    return match is_error(&payload) {
-                        true => Err(CallError::Refused { peer }),
-                        false => Ok(Reply(payload)),
-                    };
-                }
-                // It went stale in the pool, and the message is still ours: on to another one.
-                Err(Failure::Unsent) if was_pooled => {}
-                Err(Failure::Unsent) => {
-                    lease.hung_up();
-                    return Err(CallError::Unreachable { peer, cause: ConnectFailure::HungUp });
-                }
-                Err(Failure::Timeout { sent }) => return Err(CallError::Timeout { peer, sent }),
-                Err(Failure::Dropped(cause)) => return Err(CallError::Dropped { peer, cause }),
+            match exchange_through(self.pool.load_full(), message, deadline).await {
+                Ok(reply) => return Ok(reply),
+                Err(Failed::Call(error)) => return Err(error),
+                Err(Failed::Moved) => {}
             }
         }
     }
@@ -133,57 +131,117 @@ impl Gateway {
     /// Closes the idle connections, and those in use when their exchange is over. Nothing can be
     /// called any more.
     pub fn shutdown(&self) {
-        self.pool.stop();
+        self.pool.load().stop();
     }
 
     /// The peer's name in the log.
     pub fn peer(&self) -> &'static str {
-        self.pool.peer
+        self.peer
     }
 
     /// Where the peer is and what it takes.
-    pub fn config(&self) -> &config::Gateway {
-        &self.pool.config
+    pub fn config(&self) -> Arc<config::Gateway> {
+        self.pool.load().config()
     }
 
     /// What became of the connections so far.
     pub fn counters(&self) -> &Counters {
-        &self.pool.counters
+        &self.counters
     }
 
     /// The pool, who waits for it, and whether it may grow.
     pub fn standing(&self) -> Standing {
-        self.pool.standing()
+        self.pool.load().standing()
     }
 
     /// Whether the latest attempt to connect succeeded, or none was made yet.
     pub fn is_reachable(&self) -> bool {
-        self.pool.stand() == Stand::Closed
+        self.pool.load().stand() == Stand::Closed
     }
 
     /// Until when calls that need a new connection fail at once; `None` if they would try.
     pub fn retry_at(&self) -> Option<Instant> {
-        match self.pool.stand() {
+        match self.pool.load().stand() {
             Stand::Closed | Stand::HalfOpen => None,
             Stand::Open { retry_at, .. } => Some(retry_at),
         }
     }
+}
 
-    /// A message that is too long is found out before a connection is taken for it.
-    fn check_length(&self, message: &[u8]) -> Result<(), CallError> {
-        let config = &self.pool.config;
-        let max = config.max_frame_bytes.min(config.framing.payload_bytes_max());
-        match message.len() {
-            found if found > max => Err(CallError::TooLong { peer: self.pool.peer, found, max }),
-            _ => Ok(()),
-        }
+/// Why an exchange came to nothing.
+enum Failed {
+    /// For good.
+    Call(CallError),
+    /// The peer moved before anything was sent: there is another pool now.
+    Moved,
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
     }
+}
 
-    fn no_connection(&self, none: NoConnection) -> CallError {
-        let peer = self.pool.peer;
-        match none {
-            NoConnection::Unreachable(cause) => CallError::Unreachable { peer, cause },
-            NoConnection::AllBusy => CallError::Timeout { peer, sent: false },
+/// A message that is too long is found out before a connection is taken for it.
+fn check_length(
+    peer: &'static str,
+    config: &config::Gateway,
+    message: &[u8],
+) -> Result<(), CallError> {
+    let max = config.max_frame_bytes.min(config.framing.payload_bytes_max());
+    match message.len() {
+        found if found > max => Err(CallError::TooLong { peer, found, max }),
+        _ => Ok(()),
+    }
+}
+
+fn no_connection(peer: &'static str, none: NoConnection) -> Failed {
+    match none {
+        NoConnection::Unreachable(cause) => CallError::Unreachable { peer, cause }.into(),
+        NoConnection::AllBusy => CallError::Timeout { peer, sent: false }.into(),
+        NoConnection::Moved => Failed::Moved,
+    }
+}
+
+/// Moved, a call begins anew: with the other peer's limits, and the same deadline.
+async fn exchange_through(
+    pool: Arc<Pool>,
+    message: &[u8],
+    deadline: Instant,
+) -> Result<Reply, Failed> {
+    let peer = pool.peer;
+    let limits = {
+        let config = pool.config();
+        check_length(peer, &config, message)?;
+        Limits::from_now(&config, deadline)
+    };
+    loop {
+        let mut lease =
+            pool.lease(limits.patience).await.map_err(|none| no_connection(peer, none))?;
+        let was_pooled = lease.was_pooled();
+        let by = match was_pooled || lease.waited_for_others() {
+            true => limits.reply_by,
+            false => limits.first_reply_by(),
+        };
+        match lease.exchange(message, by).await {
+            Ok(Received { payload, rest }) => {
+                match rest {
+                    Rest::Nothing => lease.give_back(),
+                    Rest::Bytes => drop(lease),
+                }
+                return match is_error(&payload) {
+                    true => Err(CallError::Refused { peer }.into()),
+                    false => Ok(Reply(payload)),
+                };
+            }
+            // It went stale in the pool, and the message is still ours: on to another one.
+            Err(Failure::Unsent) if was_pooled => {}
+            Err(Failure::Unsent) => {
+                lease.hung_up();
+                return Err(CallError::Unreachable { peer, cause: ConnectFailure::HungUp }.into());
+            }
+            Err(Failure::Timeout { sent }) => return Err(CallError::Timeout { peer, sent }.into()),
+            Err(Failure::Dropped(cause)) => return Err(CallError::Dropped { peer, cause }.into()),
         }
     }
 }
@@ -346,6 +404,72 @@ mod tests {
         assert!(call(&gateway, "hi").await.unwrap_err().nothing_sent());
         assert_ne!(gateway.standing().breaker, BreakerState::Closed);
         eventually(|| gateway.standing().breaker == BreakerState::HalfOpen).await;
+    }
+
+    #[tokio::test]
+    async fn of_a_peer_that_moves_calls_under_way_come_to_their_end_and_others_go_along() {
+        let (before, after) = (Peer::new(Framing::Length4).await, Peer::new(Framing::Lf).await);
+        let old = config::Gateway { pool_size: 1, ..config(before.address(), Framing::Length4) };
+        let new = config::Gateway { pool_size: 1, ..config(after.address(), Framing::Lf) };
+        let gateway = gateway(&old);
+        let calls = join_all(["under way", "in line", "too"].map(|text| call(&gateway, text)));
+        let peers = async {
+            let mut talk = before.accept().await;
+            assert_eq!(talk.hear().await.unwrap(), "under way");
+            eventually(|| gateway.standing().waiting == 2).await;
+            gateway.go_by(&new);
+            let mut moved = after.accept().await;
+            echo_once(&mut moved).await;
+            echo_once(&mut moved).await;
+            talk.say(b"late").await;
+            assert_eq!(talk.hear().await, None, "its connection is closed then");
+            moved
+        };
+        let (replies, _moved) = join!(calls, peers);
+        let replies: Vec<_> = replies.into_iter().map(Result::unwrap).collect();
+        assert_eq!(replies, ["late", "in line", "too"]);
+        assert_eq!(gateway.counters().calls.outcomes().next().unwrap().1, 3);
+        assert!(before.is_alone().await);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_peer_that_is_silent_is_served_where_it_moved_to() {
+        let (dead, after) = (DeadPeer::new(), Peer::new(Framing::Length4).await);
+        let gateway = gateway(&config(dead.address(), Framing::Length4));
+        let _hole = dead.black_hole().await;
+        let (reply, _talk) = join!(call(&gateway, "hi"), async {
+            eventually(|| gateway.standing().waiting == 1).await;
+            gateway.go_by(&config(after.address(), Framing::Length4));
+            let mut talk = after.accept().await;
+            echo_once(&mut talk).await;
+            talk
+        });
+        assert_eq!(reply.unwrap(), "hi");
+    }
+
+    #[tokio::test]
+    async fn a_pool_grows_at_once_and_shrinks_as_connections_come_back() {
+        let peer = Peer::new(Framing::Length4).await;
+        let of_size =
+            |pool_size| config::Gateway { pool_size, ..config(peer.address(), Framing::Length4) };
+        let gateway = gateway(&of_size(1));
+        let calls = join_all(["one", "two", "three"].map(|text| call(&gateway, text)));
+        let talks = async {
+            let first = peer.accept().await;
+            eventually(|| gateway.standing().waiting == 2).await;
+            gateway.go_by(&of_size(3));
+            let mut talks = [first, peer.accept().await, peer.accept().await];
+            eventually(|| gateway.standing().in_use == 3).await;
+            gateway.go_by(&of_size(1));
+            for talk in &mut talks {
+                echo_once(talk).await;
+            }
+            talks
+        };
+        let (replies, _talks) = join!(calls, talks);
+        assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+        let standing = gateway.standing();
+        assert_eq!((standing.idle, standing.in_use, standing.connections_max), (1, 0, 1));
     }
 
     /// Of those in line only the first is sent: when its connection is given up, the time of the

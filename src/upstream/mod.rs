@@ -12,6 +12,7 @@ mod dispatch;
 mod fake;
 mod gateway;
 mod lease;
+mod line;
 pub mod message;
 mod pool;
 mod reply;
@@ -59,6 +60,13 @@ impl Upstream {
     /// The ways to all peers, room's without the queue before it.
     pub fn gateways(&self) -> [&Gateway; 3] {
         [self.room.gateway(), &self.signaling, &self.auth]
+    }
+
+    /// Goes by this from now on; what is under way comes to its end.
+    pub fn go_by(&self, config: &config::Gateways) {
+        self.room.go_by(config);
+        self.signaling.go_by(&config.signaling);
+        self.auth.go_by(&config.auth);
     }
 
     /// Tells room what is still to be told, by `deadline`, then closes all connections.

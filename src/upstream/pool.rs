@@ -5,21 +5,22 @@
 //! by tasks of their own: a caller that gives up does not take the attempt with it, and as many
 //! callers as want share one.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::breaker::{Breaker, Stand};
+use super::breaker::Stand;
 use super::call::Connection;
 use super::calls::Calls;
 use super::connect::{ConnectFailure, connect};
 use super::lease::Lease;
+use super::line::{Grant, NoConnection, Patience, Plan, State, refuse};
 use super::standing::Standing;
 use crate::config;
 
@@ -36,8 +37,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Pool {
     /// `room`, `signaling` or `auth`.
     pub(super) peer: &'static str,
-    pub(super) config: config::Gateway,
-    pub(super) counters: Counters,
+    /// Its address and framing stay the same.
+    config: ArcSwap<config::Gateway>,
+    counters: Arc<Counters>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     state: Mutex<State>,
@@ -56,20 +58,6 @@ pub struct Counters {
     pub calls: Calls,
 }
 
-/// Invariants: `open` counts idle and leased connections; `open + opening <= pool_size`; while
-/// there is an idle connection nobody waits.
-#[derive(Debug, Default)]
-struct State {
-    /// The one used last is used next.
-    idle: Vec<Connection>,
-    open: usize,
-    opening: usize,
-    /// As many as there are callers; those who gave up are skipped when their turn comes.
-    line: Line,
-    breaker: Breaker,
-    stopped: bool,
-}
-
 /// A place in the line.
 #[derive(Debug)]
 struct Waiting {
@@ -79,49 +67,17 @@ struct Waiting {
     for_others: bool,
 }
 
-type Grant = Result<Lease, ConnectFailure>;
-type Line = VecDeque<oneshot::Sender<Grant>>;
-
-/// What to do for those in line.
-#[derive(Debug)]
-enum Plan {
-    /// Start this many attempts to connect.
-    Open(usize),
-    /// Send them away.
-    Refuse(Line, ConnectFailure),
-}
-
-/// How long to wait for a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// For one that other callers hold.
-    pub(super) free_by: Instant,
-    /// For the first one.
-    pub(super) open_by: Instant,
-    /// For the first one, if the last attempts were met with silence. A trial goes on without the
-    /// callers who lose patience; if the peer is back, it takes no time.
-    pub(super) trial_by: Instant,
-}
-
-/// Why there is no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoConnection {
-    /// None can be made.
-    Unreachable(ConnectFailure),
-    /// Others held all of them for too long.
-    AllBusy,
-}
-
 impl Pool {
     pub(super) fn new(
         peer: &'static str,
         config: config::Gateway,
+        counters: Arc<Counters>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let pool = Arc::new(Self {
             peer,
-            config,
-            counters: Counters::default(),
+            config: ArcSwap::from_pointee(config),
+            counters,
             tasks,
             stopping: CancellationToken::new(),
             state: Mutex::default(),
@@ -140,12 +96,38 @@ impl Pool {
         loop {
             match timeout_at(self.look_again_at(patience, for_others), &mut grant).await {
                 Ok(Ok(Ok(lease))) => return Ok(lease.after_waiting_for_others(for_others)),
-                Ok(Ok(Err(cause))) => return Err(NoConnection::Unreachable(cause)),
+                Ok(Ok(Err(none))) => return Err(none),
                 Ok(Err(_)) => return Err(NoConnection::Unreachable(ConnectFailure::Stopping)),
                 Err(_) => self.check_patience(patience, for_others)?,
             }
             self.open_what_is_missing();
         }
+    }
+
+    /// What it goes by.
+    pub(super) fn config(&self) -> Arc<config::Gateway> {
+        self.config.load_full()
+    }
+
+    /// Goes by these limits from now on; address and framing are the same as before. A call that has
+    /// begun keeps the time it was given.
+    pub(super) fn go_by(self: &Arc<Self>, config: config::Gateway) {
+        let connections_max = config.pool_size.max(1);
+        self.config.store(Arc::new(config));
+        let surplus: Vec<Connection> = {
+            let mut state = self.state();
+            let surplus = state.open.saturating_sub(connections_max).min(state.idle.len());
+            state.open -= surplus;
+            state.idle.drain(..surplus).collect()
+        };
+        self.counters.discarded.fetch_add(surplus.len() as u64, Relaxed);
+        drop(surplus);
+        self.open_what_is_missing();
+    }
+
+    /// Connections at the most.
+    fn connections_max(&self) -> usize {
+        self.config.load().pool_size.max(1)
     }
 
     /// Closes the idle connections that the peer closed, or said something on unasked.
@@ -173,7 +155,7 @@ impl Pool {
             in_use: state.open - state.idle.len(),
             idle: state.idle.len(),
             opening: state.opening,
-            connections_max: self.config.pool_size,
+            connections_max: self.connections_max(),
             waiting: state.line.iter().filter(|caller| !caller.is_closed()).count(),
             breaker: state.breaker.stand(Instant::now()).into(),
         }
@@ -181,15 +163,25 @@ impl Pool {
 
     /// Closes what is idle, and from now on what is given back; opens nothing any more.
     pub(super) fn stop(&self) {
+        self.end(NoConnection::Unreachable(ConnectFailure::Stopping));
+    }
+
+    /// As [`Pool::stop`], for the sake of another pool: exchanges that have begun come to their end
+    /// here, whoever waits is sent there.
+    pub(super) fn retire(&self) {
+        self.end(NoConnection::Moved);
+    }
+
+    fn end(&self, why: NoConnection) {
         self.stopping.cancel();
         let (idle, line) = {
             let mut state = self.state();
-            state.stopped = true;
+            state.ended = Some(why);
             state.open -= state.idle.len();
             (std::mem::take(&mut state.idle), std::mem::take(&mut state.line))
         };
         drop(idle);
-        refuse(line, ConnectFailure::Stopping);
+        refuse(line, why);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -198,12 +190,13 @@ impl Pool {
     }
 
     fn take_idle_or_queue(self: &Arc<Self>) -> Result<Lease, Waiting> {
+        let connections_max = self.connections_max();
         let mut state = self.state();
         if let Some(connection) = state.idle.pop() {
             drop(state);
             return Ok(self.hand_out(connection));
         }
-        let for_others = state.line.len() >= self.config.pool_size.saturating_sub(state.open);
+        let for_others = state.line.len() >= connections_max.saturating_sub(state.open);
         let (sender, grant) = oneshot::channel();
         state.line.push_back(sender);
         Err(Waiting { grant, for_others })
@@ -241,22 +234,24 @@ impl Pool {
     /// Starts the attempts that those in line are waiting for, or sends them away if none may be
     /// started and no connection is open that they could wait for.
     fn open_what_is_missing(self: &Arc<Self>) {
-        let plan = self.state().plan(self.config.pool_size, Instant::now());
+        let connections_max = self.connections_max();
+        let plan = self.state().plan(connections_max, Instant::now());
         match plan {
             Plan::Open(attempts) => {
                 for _ in 0..attempts {
                     self.tasks.spawn(Arc::clone(self).open_one());
                 }
             }
-            Plan::Refuse(line, cause) => refuse(line, cause),
+            Plan::Refuse(line, why) => refuse(line, why),
         }
     }
 
     async fn open_one(self: Arc<Self>) {
         let started = Instant::now();
-        let opening = connect(&self.config.address, self.config.connect_timeout);
+        let config = self.config();
+        let opening = connect(&config.address, config.connect_timeout);
         match self.stopping.run_until_cancelled(opening).await {
-            Some(Ok(stream)) => self.opened(Connection::new(stream, self.config.framing)),
+            Some(Ok(stream)) => self.opened(Connection::new(stream, config.framing)),
             Some(Err(cause)) => self.opening_failed(cause, started),
             None => self.state().opening -= 1,
         }
@@ -292,7 +287,8 @@ impl Pool {
 
     fn log_recovery(&self, failures: u64) {
         if failures > 0 {
-            let (peer, address) = (self.peer, &self.config.address);
+            let (peer, config) = (self.peer, self.config());
+            let address = &config.address;
             tracing::info!(peer, %address, failures, "{peer} is reachable again");
         }
     }
@@ -307,22 +303,24 @@ impl Pool {
     fn log_failure(&self, cause: ConnectFailure, failures: u64) {
         self.counters.failed.fetch_add(1, Relaxed);
         if failures == 1 {
-            let (peer, address) = (self.peer, &self.config.address);
+            let (peer, config) = (self.peer, self.config());
+            let address = &config.address;
             tracing::warn!(peer, %address, %cause, "{peer} can't be reached: {cause}");
         }
     }
 
     /// To the first in line who is still there, or to the idle ones.
     pub(super) fn pass_on(self: &Arc<Self>, mut connection: Connection) {
+        let connections_max = self.connections_max();
         loop {
             let next = {
                 let mut state = self.state();
+                if state.ended.is_some() || state.open > connections_max {
+                    state.open -= 1;
+                    return;
+                }
                 match state.line.pop_front() {
                     Some(next) => next,
-                    None if state.stopped => {
-                        state.open -= 1;
-                        return;
-                    }
                     None => {
                         connection.set_pooled();
                         state.idle.push(connection);
@@ -344,54 +342,9 @@ impl Pool {
     }
 }
 
-impl State {
-    /// What to do for those in line. The attempts it names count as started.
-    fn plan(&mut self, pool_size: usize, now: Instant) -> Plan {
-        while self.line.front().is_some_and(oneshot::Sender::is_closed) {
-            self.line.pop_front();
-        }
-        if self.stopped {
-            return Plan::Refuse(std::mem::take(&mut self.line), ConnectFailure::Stopping);
-        }
-        let free = pool_size.max(1).saturating_sub(self.open + self.opening);
-        let missing = self.line.len().saturating_sub(self.opening);
-        let attempts = match self.breaker.stand(now) {
-            Stand::Closed => missing.min(free),
-            Stand::HalfOpen if self.opening == 0 => missing.min(free).min(1),
-            Stand::HalfOpen => 0,
-            Stand::Open { cause, .. } if self.open == 0 => {
-                return Plan::Refuse(std::mem::take(&mut self.line), cause);
-            }
-            Stand::Open { .. } => 0,
-        };
-        self.opening += attempts;
-        Plan::Open(attempts)
-    }
-
-    /// When a caller in line has waited long enough.
-    fn limit(&self, patience: Patience, for_others: bool) -> Instant {
-        if self.open > 0 {
-            patience.free_by
-        } else if self.breaker.is_met_with_silence() {
-            patience.trial_by
-        } else if for_others {
-            patience.free_by
-        } else {
-            patience.free_by.max(patience.open_by)
-        }
-    }
-}
-
 async fn sweep_regularly(pool: Weak<Pool>, stopping: CancellationToken) {
     while stopping.run_until_cancelled(sleep(SWEEP_EVERY)).await.is_some() {
         let Some(pool) = pool.upgrade() else { return };
         pool.sweep();
-    }
-}
-
-fn refuse(line: Line, cause: ConnectFailure) {
-    for waiting in line {
-        // Whoever gave up meanwhile does not need to know.
-        drop(waiting.send(Err(cause)));
     }
 }

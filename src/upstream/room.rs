@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,7 @@ use super::reply::OwnerReply;
 use super::turn::Turn;
 use crate::config;
 use crate::domain::{RoomId, UserId};
+use crate::places::{NoPlace, Place, Places};
 
 /// A room-out that was never tried is not dropped before this, however short `retry_for` is.
 const UNTRIED_MIN: Duration = Duration::from_secs(1);
@@ -25,11 +27,10 @@ const UNTRIED_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct RoomGateway {
     gateway: Gateway,
-    retry_for: Duration,
-    queue_max: usize,
+    retry_for: Arc<ArcSwap<Duration>>,
     /// Bounded by `places`: whoever is in the queue holds one.
     jobs: mpsc::UnboundedSender<Job>,
-    places: Arc<Semaphore>,
+    places: Places,
     stop_by: watch::Sender<Option<Instant>>,
     stopped: CancellationToken,
     counters: Arc<RoomCounters>,
@@ -77,11 +78,10 @@ pub(super) struct Job {
     pub(super) room: RoomId,
     pub(super) turn: Option<Turn>,
     owner: Option<oneshot::Sender<OwnerReply>>,
-    retry_until: Instant,
-    untried_until: Instant,
+    queued_at: Instant,
     tried: bool,
     counters: Arc<RoomCounters>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl RoomGateway {
@@ -92,23 +92,31 @@ impl RoomGateway {
         let (stop_by, stop) = watch::channel(None);
         let stopped = CancellationToken::new();
         let counters = Arc::new(RoomCounters::default());
-        let dispatcher = Dispatcher::new(gateway.clone(), Arc::clone(&counters));
+        let retry_for = Arc::new(ArcSwap::from_pointee(config.room_retry_for));
+        let dispatcher =
+            Dispatcher::new(gateway.clone(), Arc::clone(&retry_for), Arc::clone(&counters));
         let ended = stopped.clone().drop_guard();
         tasks.spawn(async move {
             dispatcher.run(arrivals, stop).await;
             drop(ended);
         });
-        let places = config.room_queue_max.min(Semaphore::MAX_PERMITS);
         Self {
             gateway,
-            retry_for: config.room_retry_for,
-            queue_max: places,
+            retry_for,
             jobs,
-            places: Arc::new(Semaphore::new(places)),
+            places: Places::new(config.room_queue_max),
             stop_by,
             stopped,
             counters,
         }
+    }
+
+    /// Goes by this from now on. What is queued stays queued, is tried for as long as it says here,
+    /// and is told at the new address unless it is on its way to the old one.
+    pub fn go_by(&self, config: &config::Gateways) {
+        self.retry_for.store(Arc::new(config.room_retry_for));
+        self.places.allow(config.room_queue_max);
+        self.gateway.go_by(&config.room);
     }
 
     /// Room is told as soon as it can be; never waits. A full queue drops the newcomer.
@@ -142,7 +150,7 @@ impl RoomGateway {
 
     /// Room-outs that may wait or be under way at once.
     pub fn queue_max(&self) -> usize {
-        self.queue_max
+        self.places.max()
     }
 
     /// What became of room-outs so far.
@@ -151,33 +159,31 @@ impl RoomGateway {
     }
 
     fn enqueue(&self, out: RoomOut, owner: Option<oneshot::Sender<OwnerReply>>) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let counters = &self.counters;
-            let dropped = match self.places.is_closed() {
-                true => &counters.dropped_stopping,
-                false => &counters.dropped_full,
-            };
-            dropped.fetch_add(1, Relaxed);
-            return;
+        let counters = &self.counters;
+        let place = match self.places.try_take() {
+            Ok(place) => place,
+            Err(NoPlace::Closed) => return count_one(&counters.dropped_stopping),
+            Err(NoPlace::Full) => return count_one(&counters.dropped_full),
         };
-        let now = Instant::now();
-        let retry_until = now + self.retry_for;
         self.counters.queued.fetch_add(1, Relaxed);
         let job = Job {
             user: out.user,
             room: out.room,
             turn: Some(out.turn),
             owner,
-            retry_until,
-            untried_until: retry_until.max(now + UNTRIED_MIN),
+            queued_at: Instant::now(),
             tried: false,
             counters: Arc::clone(&self.counters),
             _place: place,
         };
         if self.jobs.send(job).is_err() {
-            self.counters.dropped_stopping.fetch_add(1, Relaxed);
+            count_one(&self.counters.dropped_stopping);
         }
     }
+}
+
+fn count_one(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
 }
 
 impl Job {
@@ -185,14 +191,9 @@ impl Job {
         Left { user: &self.user, room: self.room }.to_json()
     }
 
-    /// Whether it waited long enough.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        now >= if self.tried { self.retry_until } else { self.untried_until }
-    }
-
-    /// Until when it may wait for its first attempt.
-    pub(super) fn untried_until(&self) -> Instant {
-        self.untried_until
+    /// Until when it may wait.
+    pub(super) fn wait_until(&self, retry_for: Duration) -> Instant {
+        self.queued_at + if self.tried { retry_for } else { retry_for.max(UNTRIED_MIN) }
     }
 
     /// The first attempt failed, or would have: whoever waits for it goes on.

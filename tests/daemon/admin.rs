@@ -15,7 +15,7 @@ use crate::servers::redis::RedisServer;
 use crate::wire::Framing;
 
 /// With an admin server on a port of its own.
-fn observed(setup: Setup) -> Setup {
+pub(crate) fn observed(setup: Setup) -> Setup {
     setup.key("admin.address", "\"127.0.0.1:0\"")
 }
 
@@ -48,7 +48,7 @@ fn get(daemon: &Daemon, path: &str) -> (u16, Value) {
     (status, serde_json::from_str(body(&answer)).unwrap())
 }
 
-fn metrics(daemon: &Daemon) -> String {
+pub(crate) fn metrics(daemon: &Daemon) -> String {
     let (status, answer) = ask(daemon, "GET", "/metrics");
     assert_eq!(status, 200);
     assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
@@ -56,7 +56,7 @@ fn metrics(daemon: &Daemon) -> String {
 }
 
 /// The value of one sample, named with its labels.
-fn sample(page: &str, series: &str) -> Option<f64> {
+pub(crate) fn sample(page: &str, series: &str) -> Option<f64> {
     let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
     page.lines().find_map(value)
 }

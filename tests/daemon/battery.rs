@@ -70,7 +70,8 @@ macro_rules! for_every_sentence {
 pub(crate) use for_every_sentence;
 
 /// Frames as the daemon's defaults have them.
-pub(crate) const LIMITS: BatchLimits = BatchLimits { users_max: 25, entries_bytes_max: 2000 };
+pub(crate) const LIMITS: BatchLimits =
+    BatchLimits { users_max: 25, entries_bytes_max: 2000, call_max: Duration::from_secs(7) };
 /// After this a night is overdue.
 pub(crate) const LAST_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -405,7 +406,7 @@ pub(crate) async fn a_frame_that_became_too_long_is_formed_anew(store: &impl Sta
     close_day(store, &[], 0).await;
     let long = expect_batch(store).await;
     assert_eq!(long.users.len(), 3);
-    let limits = BatchLimits { users_max: 2, entries_bytes_max: 1_000 };
+    let limits = BatchLimits { users_max: 2, entries_bytes_max: 1_000, ..LIMITS };
     let NextBatch::Send(first) = store.next_batch(limits).await.unwrap() else {
         panic!("there is something to send")
     };
@@ -440,7 +441,7 @@ pub(crate) async fn a_frame_holds_at_most_so_many_users_and_bytes(store: &impl S
         study(store, id, "01:00:00").await;
     }
     close_day(store, &[], 0).await;
-    let limits = BatchLimits { users_max: 7, entries_bytes_max: 300 };
+    let limits = BatchLimits { users_max: 7, entries_bytes_max: 300, ..LIMITS };
     let mut heard = Vec::new();
     while let NextBatch::Send(batch) = store.next_batch(limits).await.unwrap() {
         let bytes: usize = batch.users.iter().map(|entry| entry_bytes(entry) + 1).sum();
@@ -457,7 +458,7 @@ pub(crate) async fn an_entry_that_fits_no_frame_stays_and_stops_nobody(store: &i
     study(store, &long, "01:00").await;
     study(store, "u1", "02:00").await;
     close_day(store, &[], 0).await;
-    let limits = BatchLimits { users_max: 25, entries_bytes_max: 100 };
+    let limits = BatchLimits { entries_bytes_max: 100, ..LIMITS };
     let NextBatch::Send(batch) = store.next_batch(limits).await.unwrap() else { panic!() };
     assert_eq!(told(&batch), [entry(1, "u1", Some("02:00"))]);
     acknowledge(store, &batch, KeepOnline::Yes).await;

@@ -16,7 +16,8 @@ use crate::servers::redis::{RedisCluster, RedisServer};
 use crate::stores::Opened;
 
 /// A whole day fits into a frame, so that the order in which a store finds users doesn't count.
-const LIMITS: BatchLimits = BatchLimits { users_max: 1000, entries_bytes_max: 100_000 };
+const LIMITS: BatchLimits =
+    BatchLimits { users_max: 1000, entries_bytes_max: 100_000, ..crate::battery::LIMITS };
 const LAST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a client asks for. Users, sessions and times are few, so that they meet.

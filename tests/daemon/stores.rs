@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use stated::config;
 use stated::store::StateStore;
@@ -22,15 +21,9 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn open(config: &config::Store) -> Self {
-        Self::open_with(config, Duration::from_secs(7))
-    }
-
-    /// With how long a frame may be under way to auth.
-    pub(crate) fn open_with(config: &config::Store, call_max: Duration) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let name = format!("{:016x}", fastrand::u64(..));
-        let deliverer = Deliverer { name, call_max };
-        let store = RedisStore::open(config, deliverer, &tracker, &stop).unwrap();
+        let store = RedisStore::open(config, Deliverer { name }, &tracker, &stop).unwrap();
         Self { store, tracker }
     }
 

@@ -1,6 +1,7 @@
 //! Handing closed days to auth, frame by frame, by one daemon at a time.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ pub(super) struct Delivery {
     records: Records,
     /// Who we are to the lock.
     token: String,
-    /// How long the right to deliver lasts without being renewed.
-    lease: Duration,
+    /// How long the right to deliver lasts without being renewed: fits the frames that were last
+    /// asked for.
+    lease_millis: AtomicU64,
     round: Mutex<Option<Round>>,
 }
 
@@ -51,13 +53,18 @@ struct Round {
     stuck: BTreeMap<Day, usize>,
 }
 
+fn lease_millis(call_max: Duration) -> u64 {
+    u64::try_from(call_max.saturating_add(LEASE_MARGIN).as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Delivery {
     pub(super) fn new(records: Records, deliverer: Deliverer) -> Self {
-        let lease = deliverer.call_max.saturating_add(LEASE_MARGIN);
-        Self { records, token: deliverer.name, lease, round: Mutex::new(None) }
+        let lease_millis = AtomicU64::new(lease_millis(Duration::ZERO));
+        Self { records, token: deliverer.name, lease_millis, round: Mutex::new(None) }
     }
 
     pub(super) async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
+        self.lease_millis.store(lease_millis(limits.call_max), Relaxed);
         let night = self.records.night().await?.night;
         self.records.calendar.heard_of(night.day);
         if night.undelivered.is_empty() && self.records.outstanding_batch().await?.is_none() {
@@ -130,7 +137,7 @@ impl Delivery {
     async fn claim(&self) -> Result<Right> {
         let call = Call::script(&HOLD_LOCK, LOCK_KEY)
             .arg(self.token.as_str())
-            .number(self.lease.as_millis());
+            .number(self.lease_millis.load(Relaxed));
         let held = self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
         let right = match text_of(&held).as_deref() {
             Some("kept") => Right::Kept,
@@ -302,7 +309,11 @@ mod tests {
     #[test]
     fn a_user_whom_the_walk_passes_twice_is_in_one_frame() {
         let (mut round, mut taken) = (Round::default(), HashSet::new());
-        let mut filler = BatchFiller::new(BatchLimits { users_max: 2, entries_bytes_max: 2000 });
+        let mut filler = BatchFiller::new(BatchLimits {
+            users_max: 2,
+            entries_bytes_max: 2000,
+            call_max: Duration::ZERO,
+        });
         round.carry_on_with(page(&["u1"]), &taken);
         assert!(round.fill_from_carry(&mut filler, &mut taken));
         round.carry_on_with(page(&["u2", "u1", "u3"]), &taken);

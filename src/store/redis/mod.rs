@@ -58,8 +58,6 @@ pub struct Deliverer {
     /// No two daemons have the same at a time. One that is started in the place of another may have
     /// its name, and then goes on at once where that was killed.
     pub name: String,
-    /// How long a frame may be under way to auth.
-    pub call_max: Duration,
 }
 
 /// The store of `redis:`, `redis+sentinel:` and `redis+cluster:`.
@@ -73,8 +71,7 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Starts to connect, and returns at once: Redis may come later. What it runs in the background
-    /// is spawned on `tracker` and ends with `stop` or [`StateStore::close`]. `call_max` is how long
-    /// a frame of study times may be under way to auth: no other daemon takes over before.
+    /// is spawned on `tracker` and ends with `stop` or [`StateStore::close`].
     pub fn open(
         config: &config::Store,
         deliverer: Deliverer,

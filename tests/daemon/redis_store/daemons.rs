@@ -157,15 +157,17 @@ async fn a_daemon_that_lost_the_right_to_deliver_forgets_where_it_was() {
 #[tokio::test]
 async fn the_right_to_deliver_outlasts_a_frame_that_is_under_way() {
     let server = RedisServer::start().await;
-    for call_max in [7, 60] {
-        let daemon = Opened::open_with(&server.store(), Duration::from_secs(call_max));
-        daemon.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
-        daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
-        assert!(matches!(daemon.store.next_batch(LIMITS).await.unwrap(), NextBatch::Send(_)));
+    let daemon = Opened::open(&server.store());
+    daemon.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+    daemon.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    // A reload may change how long that is.
+    for call_max in [7, 60, 7] {
+        let limits = BatchLimits { call_max: Duration::from_secs(call_max), ..LIMITS };
+        assert!(matches!(daemon.store.next_batch(limits).await.unwrap(), NextBatch::Send(_)));
         let left: u64 = server.ask(&["PTTL", "stated:night:lock"]).await;
-        assert!(left > call_max * 1000, "{left}");
-        daemon.close().await;
+        assert!(left > call_max * 1000 && left < (call_max + 10) * 1000, "{left}");
     }
+    daemon.close().await;
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Each key that takes effect with a reload does so, on connections that are open.
 
+mod gateways;
 mod limits;
 mod rollover;
 
 use std::collections::BTreeSet;
 
 /// Every live key, and the test that proves it.
-const PROVED: &[&[&str]] = &[limits::KEYS, rollover::KEYS, KEYS];
+const PROVED: &[&[&str]] = &[limits::KEYS, gateways::KEYS, rollover::KEYS, KEYS];
 
 const KEYS: &[&str] = &["signaling.study_time_reply", "log.level"];
 
@@ -28,7 +29,12 @@ fn the_reference_calls_live_what_is_proved_to_be() {
             live.insert(format!("{table}.{}", key.trim_start_matches("| ").trim_matches('`')));
         }
     }
-    let proved = PROVED.iter().copied().flatten().map(|key| (*key).to_owned());
+    let proved = PROVED.iter().copied().flatten().flat_map(|key| match key.split_once('*') {
+        Some((before, after)) => {
+            gateways::PEERS.iter().map(|peer| format!("{before}{peer}{after}")).collect()
+        }
+        None => vec![(*key).to_owned()],
+    });
     assert_eq!(live, proved.collect());
 }
 

@@ -2,6 +2,7 @@
 //! wrong changes nothing.
 
 mod live;
+mod moves;
 
 use crate::fleet::Fleet;
 use crate::harness::{Setup, wait_until};

@@ -8,7 +8,8 @@ use crate::store::state::entry::Entry;
 use crate::store::state::journal::NoJournal;
 
 const LAST_TIMEOUT: Duration = Duration::from_secs(600);
-const EVERYTHING: BatchLimits = BatchLimits { users_max: 10_000, entries_bytes_max: 1 << 20 };
+const EVERYTHING: BatchLimits =
+    BatchLimits { users_max: 10_000, entries_bytes_max: 1 << 20, call_max: Duration::ZERO };
 const NAMES: usize = 6;
 
 #[derive(Debug, Clone)]

@@ -7,7 +7,8 @@ use crate::store::state::entry::Entry;
 
 /// What the last version of each format wrote; its README says how.
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
-const LIMITS: BatchLimits = BatchLimits { users_max: 25, entries_bytes_max: 2000 };
+const LIMITS: BatchLimits =
+    BatchLimits { users_max: 25, entries_bytes_max: 2000, call_max: Duration::ZERO };
 const LAST_TIMEOUT: Duration = Duration::from_secs(600);
 
 fn of_format_1() -> TempDir {
