@@ -322,7 +322,8 @@ fn admin() -> Vec<Key<Admin>> {
             secret(token::EXPECTED, token::parse, |admin: &mut Admin| &mut admin.token),
             "The bearer token without which the admin API changes nothing; with none, it changes \
              something only for whoever asks over loopback.",
-        ),
+        )
+        .live(),
         key(
             "closed_connections_max",
             "10000",

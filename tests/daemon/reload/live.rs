@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 /// Every live key, and the test that proves it.
 const PROVED: &[&[&str]] = &[limits::KEYS, gateways::KEYS, rollover::KEYS, KEYS];
 
-const KEYS: &[&str] = &["signaling.study_time_reply", "log.level"];
+const KEYS: &[&str] = &["signaling.study_time_reply", "log.level", "admin.token"];
 
 use crate::fleet::Fleet;
 use crate::harness::{Setup, wait_until};
+use crate::http::{observed, request};
 use crate::requests::{heartbeat, leave, study_time, subscribe};
 
 #[test]
@@ -62,4 +63,19 @@ fn log_level() {
     wait_until("a debug line is written", || daemon.log.has("\"level\":\"DEBUG\""));
     assert!(daemon.log.has("changed: log.level: info -> info,stated::connection=debug"));
     peer.served(heartbeat());
+}
+
+#[test]
+fn admin_token() {
+    let setup = observed(Setup::new());
+    let daemon = setup.start();
+    let change = || request("POST", "/api/v1/night/deliver");
+    assert_eq!(change().ask(&daemon).status, 202);
+    daemon.reload(&setup.clone().key("admin.token", "\"the-token-of-today\""));
+    assert_eq!(change().ask(&daemon).status, 401);
+    let bearer = change().header("Authorization", "Bearer the-token-of-today");
+    assert_eq!(bearer.ask(&daemon).status, 202);
+    daemon.reload(&setup.key("admin.token", "\"the-token-of-tomorrow\""));
+    assert_eq!(bearer.ask(&daemon).status, 401);
+    assert!(!daemon.log.has("the-token-of"), "{}", daemon.log.tail());
 }
