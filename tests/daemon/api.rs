@@ -314,7 +314,10 @@ fn what_is_logged_can_be_changed_while_the_daemon_works() {
     for wrong in [r#"{"filter":"loud"}"#, r#"{"filter":1}"#, r#"{"filtre":"info"}"#, "", "{"] {
         put(wrong, 400);
     }
-    put(&format!("{{\"filter\":\"{}\"}}", "x".repeat(20_000)), 413);
+    let long = format!("{{\"filter\":\"{}\"}}", "x".repeat(20_000));
+    put(&long, 413);
+    let chunked = request("PUT", "/api/v1/log/filter").json(&long).chunked();
+    assert_eq!(chunked.ask(&daemon).status, 413);
     let plain: Request<'_> =
         request("PUT", "/api/v1/log/filter").header("Content-Type", "text/plain");
     assert_eq!(plain.ask(&daemon).status, 415);

@@ -14,6 +14,7 @@ pub(crate) struct Request<'a> {
     host: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     body: Option<&'a str>,
+    is_chunked: bool,
 }
 
 /// What was answered.
@@ -44,7 +45,7 @@ pub(crate) fn admin_address(daemon: &Daemon) -> SocketAddr {
 
 /// `METHOD PATH`.
 pub(crate) fn request<'a>(method: &'a str, path: &'a str) -> Request<'a> {
-    Request { method, path, host: "localhost", headers: Vec::new(), body: None }
+    Request { method, path, host: "localhost", headers: Vec::new(), body: None, is_chunked: false }
 }
 
 impl<'a> Request<'a> {
@@ -61,6 +62,11 @@ impl<'a> Request<'a> {
         Self { body: Some(body), ..self }.header("Content-Type", "application/json")
     }
 
+    /// The body's length is not said before.
+    pub(crate) fn chunked(self) -> Self {
+        Self { is_chunked: true, ..self }.header("Transfer-Encoding", "chunked")
+    }
+
     pub(crate) fn ask(&self, daemon: &Daemon) -> Answer {
         let mut stream = TcpStream::connect(admin_address(daemon)).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
@@ -69,11 +75,12 @@ impl<'a> Request<'a> {
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
-        if let Some(body) = self.body {
-            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        let body = self.body.unwrap_or_default();
+        if self.is_chunked {
+            text.push_str(&format!("\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+        } else {
+            text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
         }
-        text.push_str("\r\n");
-        text.push_str(self.body.unwrap_or_default());
         // A body that is refused for its length is not read to its end.
         let _sent: io::Result<()> = stream.write_all(text.as_bytes());
         let mut answer = Vec::new();

@@ -130,21 +130,25 @@ impl FromRequestParts<Arc<Desk>> for Segment {
 impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Body<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &Arc<Desk>) -> Result<Self, Refusal> {
         if !is_json(&request) {
             return Err(Refusal::MediaType);
         }
-        let read = timeout(BODY_WAIT_MAX, Bytes::from_request(request, desk)).await;
-        let bytes = read.map_err(|_| Refusal::Late)?.map_err(|rejection| {
-            if rejection.status() == Refusal::TooLong.status() {
-                Refusal::TooLong
-            } else {
-                Refusal::Wrong(rejection.body_text())
-            }
-        })?;
+        let bytes = read(request).await?;
         let wrong = |error| Refusal::Wrong(format!("the body is not as documented: {error}"));
         serde_json::from_slice(&bytes).map(Self).map_err(wrong)
     }
+}
+
+/// The whole body, if it is neither too long nor too slow.
+async fn read(request: Request) -> Result<Bytes, Refusal> {
+    let read = timeout(BODY_WAIT_MAX, Bytes::from_request(request, &())).await;
+    read.map_err(|_| Refusal::Late)?.map_err(|rejection| {
+        match rejection.status() == Refusal::TooLong.status() {
+            true => Refusal::TooLong,
+            false => Refusal::Wrong(rejection.body_text()),
+        }
+    })
 }
 
 fn is_json(request: &Request) -> bool {
@@ -155,7 +159,35 @@ fn is_json(request: &Request) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::HttpBody;
+    use hyper::body::Frame;
+
     use super::*;
+
+    /// A body whose end never comes.
+    struct Endless;
+
+    impl HttpBody for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let request = Request::new(axum::body::Body::new(Endless));
+        assert_eq!(read(request).await.err(), Some(Refusal::Late));
+    }
 
     #[test]
     fn a_page_has_a_limit_and_begins_somewhere() {
