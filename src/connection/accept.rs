@@ -220,7 +220,7 @@ impl Door {
         let counted = Counted::new(Arc::clone(metrics));
         let registered = self.registry.register(origin);
         let shared = Arc::clone(&self.shared);
-        let connection = Connection::new(stream, registered.account(), shared);
+        let mut connection = Connection::new(stream, registered.account(), shared);
         self.shared.tasks.spawn(async move {
             let _place = place;
             tracing::debug!(%peer, "connected");

@@ -261,29 +261,16 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::config::running::Running;
+    use crate::connection::tests::context;
+    use crate::domain::UserId;
     use crate::domain::auth;
-    use crate::domain::{Context, UserId};
 
     #[tokio::test]
     async fn a_request_that_waits_takes_little_memory() {
-        let context = Arc::new(Context {
-            store: Arc::new(crate::store::Observed::new(crate::store::Store::Memory(
-                Default::default(),
-            ))),
-            upstream: Arc::new(crate::upstream::Upstream::new(
-                &Config::default().gateways,
-                &tokio_util::task::TaskTracker::new(),
-            )),
-            running: Arc::new(Running::of(Config::default())),
-            day_closed: tokio::sync::Notify::new(),
-            metrics: Arc::default(),
-        });
         let user = UserId::parse("u1").unwrap();
         let request = Request::Auth(auth::Request::StudyTimeFrom { user });
         let call = Call { deadline: Instant::now(), turn: Turn::alone() };
-        let work = route::answer(request, context, call);
+        let work = route::answer(request, context(), call);
         assert!(size_of_val(&work) <= 2048, "{} bytes", size_of_val(&work));
     }
 }

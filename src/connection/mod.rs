@@ -44,6 +44,8 @@ const IDLE_BUFFER_BYTES: usize = 1024;
 /// What is still read of a connection when the daemon stops. A peer that never pauses would keep
 /// it from stopping.
 const DRAIN_BYTES_MAX: usize = 256 * 1024;
+/// What a closing connection reads and discards is read in pieces of this size.
+const DISCARDED_BYTES: usize = 1024;
 /// How long a closing connection waits for the peer to close too, so that replies on their way are
 /// not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -136,8 +138,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Serves the peer until it leaves, its stream breaks, an operator closes it, or the daemon
-    /// stops. Every frame that was read is answered before, to a peer that reads.
-    pub async fn serve(mut self) -> io::Result<CloseReason> {
+    /// stops. Every frame that was read is answered before, to a peer that reads. After that nothing
+    /// is left to serve. It borrows, as a future that takes the connection would hold it twice.
+    pub async fn serve(&mut self) -> io::Result<CloseReason> {
         match self.exchange().await {
             Ok(Exchanged::All) => {
                 let reason = self.close_reason;
@@ -356,11 +359,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Closes so that the peer gets everything that was written: a socket closed over unread input
     /// would be reset.
-    async fn linger(mut self) -> io::Result<()> {
+    async fn linger(&mut self) -> io::Result<()> {
         self.stream.shutdown().await?;
-        let mut discarded = [0; 1024];
+        // On the heap: an array would make room for itself in the task from its beginning.
+        let discarded = &mut self.input.buffer;
+        discarded.reserve(DISCARDED_BYTES);
         let until_closed = async {
-            while self.stream.read(&mut discarded).await? > 0 {}
+            while self.stream.read_buf(discarded).await? > 0 {
+                discarded.clear();
+            }
             Ok(())
         };
         tokio::time::timeout(LINGER, until_closed).await.unwrap_or(Ok(()))
@@ -369,4 +376,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 fn poll_timer(timer: Option<&mut Pin<Box<Sleep>>>, task: &mut TaskContext<'_>) -> Poll<()> {
     timer.map_or(Poll::Pending, |timer| timer.as_mut().poll(task))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::duplex;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::config::running::Running;
+    use crate::store::{Observed, Store};
+    use crate::upstream::Upstream;
+    use account::Origin;
+
+    /// With a memory store, and nobody there to be called.
+    pub(super) fn context() -> Arc<Context> {
+        let gateways = Config::default().gateways;
+        Arc::new(Context {
+            store: Arc::new(Observed::new(Store::Memory(Default::default()))),
+            upstream: Arc::new(Upstream::new(&gateways, &TaskTracker::new())),
+            running: Arc::new(Running::of(Config::default())),
+            day_closed: Notify::new(),
+            metrics: Arc::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_connection_takes_little_memory_while_nothing_is_asked() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let origin = Origin { peer: address, listener: address, framing: Framing::Lf };
+        let shared = Shared {
+            context: context(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            hasher: DefaultHashBuilder::default(),
+        };
+        let account = Arc::new(Account::new(1, origin));
+        let mut connection = Connection::new(duplex(1).0, account, Arc::new(shared));
+        let kept = size_of_val(&connection);
+        let task = kept + size_of_val(&connection.serve());
+        assert!(task <= 640, "{task} bytes");
+    }
 }
