@@ -12,6 +12,8 @@ use super::answer::{Document, Moment, document};
 use super::dependency::{Dependency, Standing};
 use super::health::Picture;
 use crate::metrics::page::{self, Found};
+use crate::metrics::process::Process;
+use crate::metrics::runtime::Runtime;
 
 /// `/livez`
 #[derive(Debug, Serialize)]
@@ -81,7 +83,16 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
         Some((dependency.name, is_up))
     };
     let dependencies: Vec<_> = picture.dependencies.iter().filter_map(known).collect();
-    let found = Found { dependencies: &dependencies, night: picture.night.as_ref() };
+    // With many open files on an older kernel it takes a while.
+    let process = tokio::task::spawn_blocking(Process::read).await.unwrap_or_default();
+    let found = Found {
+        is_alive: desk.health.ailment().is_none(),
+        is_ready: picture.degree() != Degree::Unready,
+        process,
+        runtime: Runtime::read(),
+        dependencies: &dependencies,
+        night: picture.night.as_ref(),
+    };
     let text = page::render(&desk.context, &found);
     ([(header::CONTENT_TYPE, page::MEDIA_TYPE)], text).into_response()
 }

@@ -63,6 +63,11 @@ const REASON: Label = Label {
              of the grace period)",
 };
 const OPERATION: Label = Label { name: "operation", values: "the operations of the store's port" };
+const LINK_EVENT: Label = Label {
+    name: "event",
+    values: "`opened`, `failed` to open, `lost` (it broke, was silent, or its server is no master \
+             any more)",
+};
 const PEER: Label = Label { name: "peer", values: "`room`, `signaling`, `auth`" };
 const CALL_OUTCOME: Label = Label {
     name: "outcome",
@@ -105,6 +110,30 @@ families! {
         "Always 1; what runs is in the labels";
     STARTED = Gauge "process_start_time_seconds" []
         "When the daemon started, in seconds since 1970";
+    CPU = Counter "process_cpu_seconds_total" []
+        "Time of the processor that the daemon used, in seconds";
+    RESIDENT = Gauge "process_resident_memory_bytes" []
+        "Memory of the machine that the daemon has";
+    VIRTUAL = Gauge "process_virtual_memory_bytes" []
+        "Addresses that the daemon has";
+    OPEN_FDS = Gauge "process_open_fds" []
+        "Open files and sockets";
+    MAX_FDS = Gauge "process_max_fds" []
+        "How many of them there may be; absent if any number";
+    THREADS = Gauge "process_threads" []
+        "Threads of the daemon";
+    WORKERS = Gauge "stated_runtime_workers" []
+        "Threads that run the daemon's tasks";
+    TASKS = Gauge "stated_runtime_tasks" []
+        "Tasks that are not over: one a connection, and those that keep house";
+    RUN_QUEUE = Gauge "stated_runtime_queued_tasks" []
+        "Tasks that could run and that no worker has taken yet";
+    BUSY = Counter "stated_runtime_busy_seconds_total" []
+        "How long the workers, all together, were not idle";
+    ALIVE = Gauge "stated_alive" []
+        "Whether the daemon is alive, as /livez has it: 0 if only a restart would help";
+    READY = Gauge "stated_ready" []
+        "Whether the daemon can fulfil requests, as /readyz has it";
     REQUESTS = Counter "stated_requests_total" [SERVER, TYPE, OUTCOME]
         "Requests that were answered";
     REQUEST_DURATION = Histogram "stated_request_duration_seconds" [SERVER]
@@ -114,6 +143,8 @@ families! {
         "Requests that were read and are not answered yet";
     CONNECTIONS = Gauge "stated_connections" []
         "Connections of peers that are open";
+    CONNECTIONS_MAX = Gauge "stated_connections_max" []
+        "How many of them there may be: limits.max_connections";
     OPENED = Counter "stated_connections_opened_total" []
         "Connections of peers that were let in";
     TURNED_AWAY = Counter "stated_connections_turned_away_total" []
@@ -128,6 +159,10 @@ families! {
         "How long operations of the store took, whatever came of them; looks at its health included";
     STORE_ERRORS = Counter "stated_store_errors_total" [OPERATION]
         "Operations of the store that failed";
+    STORE_LINK_EVENTS = Counter "stated_store_link_events_total" [LINK_EVENT]
+        "What happened to connections to Redis; 0 with other stores";
+    STORE_LINKS = Gauge "stated_store_links" []
+        "Connections to Redis that are open: one for each server; 0 with other stores";
     USERS = Gauge "stated_users" []
         "Users with a record; absent where the store would have to count them (Redis)";
     CALLS = Counter "stated_gateway_calls_total" [PEER, CALL_OUTCOME]

@@ -9,7 +9,9 @@ pub mod families;
 pub mod histogram;
 pub mod nights;
 pub mod page;
+pub mod process;
 pub mod requests;
+pub mod runtime;
 mod text;
 
 use std::time::SystemTime;

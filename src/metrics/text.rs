@@ -37,6 +37,13 @@ impl Samples<'_> {
         self.labelled([], value);
     }
 
+    /// The same, or none while the value is unknown.
+    pub(super) fn value_if_known(&mut self, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.value(value);
+        }
+    }
+
     /// A sample with values for the family's labels, in their order.
     pub(super) fn labelled<const N: usize>(&mut self, values: [&str; N], value: impl Display) {
         self.sample("", &values, None, value);

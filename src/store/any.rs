@@ -7,6 +7,7 @@ use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::memory::MemoryStore;
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::redis::RedisStore;
+use super::redis::links::{LinkFigures, Links};
 use super::{KeepOnline, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
@@ -30,6 +31,14 @@ impl Store {
             Self::Memory(store) => Some(store.user_count()),
             Self::Embedded(store) => Some(store.user_count()),
             Self::Redis(_) => None,
+        }
+    }
+
+    /// The connections to Redis; none with other stores.
+    pub fn links(&self) -> LinkFigures {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => Links::default().figures(),
+            Self::Redis(store) => store.links(),
         }
     }
 }

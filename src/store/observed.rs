@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
+use super::redis::links::LinkFigures;
 use super::{KeepOnline, Result, StateStore, Store};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::metrics::histogram::Histogram;
@@ -142,6 +143,11 @@ impl Observed {
     /// Users with a record, where the store knows without being asked.
     pub fn user_count(&self) -> Option<usize> {
         self.store.user_count()
+    }
+
+    /// The connections to Redis; none with other stores.
+    pub fn links(&self) -> LinkFigures {
+        self.store.links()
     }
 
     fn begin(&self, operation: Operation) -> Begun<'_> {

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use stated::metrics::families::{self, Kind};
@@ -308,19 +307,4 @@ fn a_default_address_that_is_taken_is_a_warning() {
     let address = format!("\"{}\"", stated::config::ADMIN_ADDRESS);
     let daemon = Setup::new().listens(&[Framing::Lf]).key("admin.address", &address).start();
     assert!(daemon.log.has("the default address is taken"), "{}", daemon.log.tail());
-}
-
-#[test]
-fn the_page_satisfies_promtool() {
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let Ok(mut promtool) = promtool.stdout(Stdio::piped()).spawn() else {
-        println!("skipped: promtool is not installed");
-        return;
-    };
-    let daemon = observed(Setup::new()).start();
-    promtool.stdin.take().unwrap().write_all(metrics(&daemon).as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
 }

@@ -40,6 +40,7 @@ mod night;
 mod night_by_hand;
 mod night_kills;
 mod night_stores;
+mod observability;
 mod reload;
 mod room_out;
 mod shared;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::address::Address;
 use super::call::{Call, Reply};
+use super::links::Links;
 use super::server::{Fault, Server};
 use super::servers::Layout;
 use super::slots::{Holding, SlotMap, slot_of};
@@ -41,6 +42,7 @@ pub(super) struct Cluster {
 struct Shared {
     seeds: Vec<ConnectionInfo>,
     connect_timeout: Duration,
+    links: Arc<Links>,
     tracker: TaskTracker,
     stop: CancellationToken,
     servers: Mutex<HashMap<String, Server>>,
@@ -64,12 +66,14 @@ impl Cluster {
     pub(super) fn keep(
         seeds: Vec<ConnectionInfo>,
         connect_timeout: Duration,
+        links: Arc<Links>,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
             seeds,
             connect_timeout,
+            links,
             tracker: tracker.clone(),
             stop: stop.clone(),
             servers: Mutex::new(HashMap::new()),
@@ -360,7 +364,13 @@ impl Shared {
         }
         let info = self.info_at(address);
         let stop = self.stop.child_token();
-        let server = Server::keep(Address::Fixed(info), self.connect_timeout, &self.tracker, stop);
+        let server = Server::keep(
+            Address::Fixed(info),
+            self.connect_timeout,
+            Arc::clone(&self.links),
+            &self.tracker,
+            stop,
+        );
         servers.insert(address.to_owned(), server.clone());
         server
     }

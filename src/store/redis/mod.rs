@@ -13,6 +13,7 @@ mod delivery;
 mod forget;
 mod frame;
 mod history;
+pub mod links;
 mod lookup;
 mod night;
 mod plan;
@@ -41,6 +42,7 @@ use self::address::{Address, parse_url, text as text_of};
 use self::calendar::Calendar;
 use self::cluster::Cluster;
 use self::delivery::Delivery;
+use self::links::{LinkFigures, Links};
 use self::records::Records;
 use self::rooms::Exits;
 use self::server::{Fault, Server};
@@ -65,6 +67,7 @@ pub struct RedisStore {
     records: Records,
     delivery: Delivery,
     upkeep: Arc<Upkeep>,
+    links: Arc<Links>,
     command_timeout: Duration,
     stop: CancellationToken,
 }
@@ -79,7 +82,8 @@ impl RedisStore {
         stop: &CancellationToken,
     ) -> Result<Self> {
         let stop = stop.child_token();
-        let servers = servers(config, tracker, &stop).map_err(Error::Failed)?;
+        let links = Arc::new(Links::default());
+        let servers = servers(config, &links, tracker, &stop).map_err(Error::Failed)?;
         let command_timeout = config.redis.command_timeout;
         let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
         let upkeep = Arc::new(Upkeep::default());
@@ -88,12 +92,17 @@ impl RedisStore {
         let emptied = records.clone().empty_seats(waiting, command_timeout);
         tracker.spawn(stop.clone().run_until_cancelled_owned(emptied));
         let delivery = Delivery::new(records.clone(), deliverer);
-        Ok(Self { records, delivery, upkeep, command_timeout, stop })
+        Ok(Self { records, delivery, upkeep, links, command_timeout, stop })
     }
 
     /// What is kept in order beside the records.
     pub fn upkeep(&self) -> &Upkeep {
         &self.upkeep
+    }
+
+    /// The connections to all its servers.
+    pub fn links(&self) -> LinkFigures {
+        self.links.figures()
     }
 
     /// Every operation of a request ends in time, whatever Redis does.
@@ -125,6 +134,7 @@ impl Drop for RedisStore {
 
 fn servers(
     config: &config::Store,
+    links: &Arc<Links>,
     tracker: &TaskTracker,
     stop: &CancellationToken,
 ) -> std::result::Result<Servers, String> {
@@ -138,14 +148,16 @@ fn servers(
         },
         StoreUrl::RedisCluster(nodes) => {
             let seeds = nodes.iter().map(parse_url).collect::<std::result::Result<_, _>>()?;
-            let cluster = Cluster::keep(seeds, connect_timeout, tracker, stop.clone());
+            let links = Arc::clone(links);
+            let cluster = Cluster::keep(seeds, connect_timeout, links, tracker, stop.clone());
             return Ok(Servers::Cluster(cluster));
         }
         StoreUrl::Memory | StoreUrl::Embedded(_) => {
             return Err("the store's URL is none of Redis".to_owned());
         }
     };
-    Ok(Servers::One(Server::keep(address, connect_timeout, tracker, stop.child_token())))
+    let (links, stop) = (Arc::clone(links), stop.child_token());
+    Ok(Servers::One(Server::keep(address, connect_timeout, links, tracker, stop)))
 }
 
 impl StateStore for RedisStore {

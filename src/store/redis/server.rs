@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::address::Address;
 use super::call::{self, Call, Reply, ScriptAs};
+use super::links::Links;
 
 /// How long a request that finds no connection waits for an attempt, from the attempt's beginning;
 /// and at the least, from its own. So requests do not pile up before a server that hangs.
@@ -62,6 +63,7 @@ struct Shared {
     ended: watch::Sender<Attempt>,
     /// Somebody needs a connection and there is none.
     wanted: Notify,
+    links: Arc<Links>,
     stop: CancellationToken,
 }
 
@@ -84,6 +86,7 @@ impl Server {
     pub(super) fn keep(
         address: Address,
         connect_timeout: Duration,
+        links: Arc<Links>,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -94,6 +97,7 @@ impl Server {
             begun: watch::Sender::new((0, Instant::now())),
             ended: watch::Sender::new(Attempt::default()),
             wanted: Notify::new(),
+            links,
             stop: stop.clone(),
         });
         let keeper = shared.clone();
@@ -226,12 +230,15 @@ impl Shared {
             self.begun.send_replace((number, begun_at));
             match self.connect().await {
                 Ok((connection, address)) => {
+                    let open = self.links.opened();
                     tracing::info!(redis.address = %address, "connected to redis");
                     let why = self.use_until_dead(connection, number).await;
+                    open.lost();
                     tracing::warn!(redis.address = %address, error = %why, "lost redis");
                     (pause, is_told) = (BACK_OFF_MIN, true);
                 }
                 Err(why) => {
+                    self.links.failed();
                     if !std::mem::replace(&mut is_told, true) {
                         tracing::warn!(redis.address = %self.address, error = %why, "no redis");
                     }

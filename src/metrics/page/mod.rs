@@ -1,0 +1,141 @@
+//! The page of all metrics at one moment.
+
+mod upstream;
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::connections::Connections;
+use super::families as family;
+use super::nights::Nights;
+use super::process::Process;
+use super::requests::{Kind, Requests};
+use super::runtime::Runtime;
+use super::text::Text;
+use crate::domain::{Context, UnixMillis};
+use crate::store::{Night, Observed};
+
+/// The media type of the page.
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the page needs beyond what is counted: what was found out, last or just now.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// Whether the daemon is alive, as `/livez` has it.
+    pub is_alive: bool,
+    /// Whether it can fulfil requests, as `/readyz` has it.
+    pub is_ready: bool,
+    /// What the system says about the process.
+    pub process: Process,
+    /// The runtime that serves.
+    pub runtime: Runtime,
+    /// Those whose state is known, by name, and whether they work.
+    pub dependencies: &'a [(&'static str, bool)],
+    /// Where the night stood when the store last answered.
+    pub night: Option<&'a Night>,
+}
+
+/// Writes the page. It asks nobody: a store that hangs doesn't keep it waiting.
+pub fn render(context: &Context, found: &Found<'_>) -> String {
+    let mut text = Text::default();
+    let metrics = &*context.metrics;
+    text.family(&family::BUILD).labelled([env!("CARGO_PKG_VERSION")], 1);
+    put_process(&mut text, metrics.started_at, &found.process);
+    put_runtime(&mut text, found.runtime);
+    text.family(&family::ALIVE).value(u8::from(found.is_alive));
+    text.family(&family::READY).value(u8::from(found.is_ready));
+    put_requests(&mut text, &metrics.requests);
+    put_connections(&mut text, &metrics.connections);
+    put_store(&mut text, &context.store);
+    upstream::put(&mut text, &context.upstream);
+    let mut up = text.family(&family::UP);
+    for (name, is_up) in found.dependencies {
+        up.labelled([*name], u8::from(*is_up));
+    }
+    put_night(&mut text, found.night, &metrics.nights);
+    text.finish()
+}
+
+fn put_process(text: &mut Text, started_at: SystemTime, process: &Process) {
+    let started = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    text.family(&family::STARTED).value(started.as_secs_f64());
+    text.family(&family::CPU).value_if_known(process.cpu_seconds);
+    text.family(&family::RESIDENT).value_if_known(process.resident_bytes);
+    text.family(&family::VIRTUAL).value_if_known(process.virtual_bytes);
+    text.family(&family::OPEN_FDS).value_if_known(process.open_fds);
+    text.family(&family::MAX_FDS).value_if_known(process.max_fds);
+    text.family(&family::THREADS).value_if_known(process.threads);
+}
+
+fn put_runtime(text: &mut Text, runtime: Runtime) {
+    text.family(&family::WORKERS).value(runtime.workers);
+    text.family(&family::TASKS).value(runtime.tasks);
+    text.family(&family::RUN_QUEUE).value(runtime.queued);
+    text.family(&family::BUSY).value(runtime.busy.as_secs_f64());
+}
+
+fn put_requests(text: &mut Text, requests: &Requests) {
+    let mut samples = text.family(&family::REQUESTS);
+    for kind in Kind::ALL {
+        for (outcome, count) in requests.outcomes(kind) {
+            // What can't be decoded is never fulfilled.
+            if kind != Kind::Invalid || outcome != "ok" {
+                samples.labelled([kind.server(), kind.type_name(), outcome], count);
+            }
+        }
+    }
+    let mut samples = text.family(&family::REQUEST_DURATION);
+    for (server, durations) in requests.durations() {
+        samples.histogram([server], durations);
+    }
+    text.family(&family::IN_FLIGHT).value(requests.in_flight());
+}
+
+fn put_connections(text: &mut Text, connections: &Connections) {
+    // The closed ones first: none of them is missing among the opened ones then.
+    let closed: Vec<_> = connections.closed().collect();
+    let opened = connections.opened();
+    let ended: u64 = closed.iter().map(|(_, count)| count).sum();
+    text.family(&family::CONNECTIONS).value(opened.saturating_sub(ended));
+    text.family(&family::CONNECTIONS_MAX).value(connections.connections_max.load(Relaxed));
+    text.family(&family::OPENED).value(opened);
+    text.family(&family::TURNED_AWAY).value(connections.turned_away.load(Relaxed));
+    let mut samples = text.family(&family::CLOSED);
+    for (reason, count) in closed {
+        samples.labelled([reason.name()], count);
+    }
+    text.family(&family::RECEIVED).value(connections.received_bytes.load(Relaxed));
+    text.family(&family::SENT).value(connections.sent_bytes.load(Relaxed));
+}
+
+fn put_store(text: &mut Text, store: &Observed) {
+    let mut samples = text.family(&family::STORE_DURATION);
+    for (operation, figures) in store.figures() {
+        samples.histogram([operation.name()], &figures.durations);
+    }
+    let mut samples = text.family(&family::STORE_ERRORS);
+    for (operation, figures) in store.figures() {
+        samples.labelled([operation.name()], figures.errors.load(Relaxed));
+    }
+    let links = store.links();
+    let mut samples = text.family(&family::STORE_LINK_EVENTS);
+    for (event, count) in links.events {
+        samples.labelled([event.name()], count);
+    }
+    text.family(&family::STORE_LINKS).value(links.open);
+    text.family(&family::USERS).value_if_known(store.user_count());
+}
+
+fn put_night(text: &mut Text, night: Option<&Night>, nights: &Nights) {
+    text.family(&family::DAY).value_if_known(night.map(|night| night.day.0));
+    let undelivered = night.map(|night| night.undelivered.len());
+    text.family(&family::UNDELIVERED).value_if_known(undelivered);
+    let age = night.map(|night| {
+        let oldest = night.undelivered.first();
+        oldest.map_or(0.0, |day| UnixMillis::now().since(day.closed_at).as_secs_f64())
+    });
+    text.family(&family::UNDELIVERED_AGE).value_if_known(age);
+    text.family(&family::BATCHES).value(nights.batches_delivered.load(Relaxed));
+    text.family(&family::BATCH_USERS).value(nights.users_delivered.load(Relaxed));
+    text.family(&family::BATCH_RETRIES).value(nights.batches_retried.load(Relaxed));
+}

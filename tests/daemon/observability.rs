@@ -1,0 +1,92 @@
+//! The figures of a real daemon, and what is built on them: alerts, their tests, the dashboard.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use crate::admin::{metrics, observed, sample};
+use crate::fleet::Fleet;
+use crate::harness::{Daemon, Setup, wait_until};
+use crate::place::{Place, wait_for};
+use crate::requests::{heartbeat, kick_out};
+use crate::servers::redis::RedisServer;
+
+/// Runs promtool with this input; `None` where it is not installed, which the test says.
+fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
+    let mut promtool = Command::new("promtool");
+    promtool.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    promtool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut promtool) = promtool.spawn() else {
+        println!("skipped: promtool is not installed");
+        return None;
+    };
+    promtool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    Some(promtool.wait_with_output().unwrap())
+}
+
+fn value(daemon: &Daemon, series: &str) -> f64 {
+    let page = metrics(daemon);
+    sample(&page, series).unwrap_or_else(|| panic!("{series} in:\n{page}"))
+}
+
+#[test]
+fn the_page_satisfies_promtool() {
+    let daemon = observed(Setup::new()).start();
+    let Some(output) = promtool(&["check", "metrics"], &metrics(&daemon)) else { return };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn the_process_and_its_runtime_are_measured() {
+    let daemon = observed(Setup::new().key("limits.max_connections", "77")).start();
+    let open = |of: &str| value(&daemon, of);
+    assert_eq!(open("stated_connections_max"), 77.0);
+    assert_eq!(open("stated_alive"), 1.0);
+    assert!(open("stated_runtime_workers") >= 1.0 && open("stated_runtime_tasks") >= 3.0);
+    assert!(open("stated_runtime_busy_seconds_total") > 0.0);
+    assert!(open("process_threads") >= open("stated_runtime_workers"));
+    assert!(open("process_resident_memory_bytes") > f64::from(1 << 20));
+    assert!(open("process_virtual_memory_bytes") > open("process_resident_memory_bytes"));
+    assert!(open("process_max_fds") > open("process_open_fds"));
+    let before = open("process_open_fds");
+    let mut peers: Vec<_> = (0..50).map(|_| daemon.connect()).collect();
+    for peer in &mut peers {
+        peer.ask(heartbeat());
+    }
+    // The connections on which we ask may be closed sooner or later.
+    let after = open("process_open_fds");
+    assert!(after >= before + 45.0, "{before} {after}");
+}
+
+#[test]
+fn a_gateway_shows_its_pool_and_its_breaker() {
+    let fleet = Fleet::new();
+    let daemon = observed(Setup::with(&fleet).key("gateways.signaling.pool_size", "3")).start();
+    daemon.connect().ask(kick_out("u1", 7));
+    let of = |name: &str, state: &str| format!("stated_gateway_{name}{{peer={state}}}");
+    assert_eq!(value(&daemon, &of("pool_connections_max", "\"signaling\"")), 3.0);
+    assert_eq!(value(&daemon, &of("pool_connections", "\"signaling\",state=\"idle\"")), 1.0);
+    assert_eq!(value(&daemon, &of("pool_connections", "\"signaling\",state=\"in_use\"")), 0.0);
+    assert_eq!(value(&daemon, &of("waiting_callers", "\"signaling\"")), 0.0);
+    assert_eq!(value(&daemon, &of("breaker_state", "\"signaling\",state=\"closed\"")), 1.0);
+    let alone = observed(Setup::new()).start();
+    alone.connect().refused(kick_out("u1", 7), "CHAT-021");
+    assert_eq!(value(&alone, &of("breaker_state", "\"signaling\",state=\"closed\"")), 0.0);
+}
+
+#[test]
+fn links_to_redis_are_counted_as_they_come_and_go() {
+    let mut server = wait_for(RedisServer::start());
+    let place = Place::at(server.url().expose());
+    let daemon = observed(Setup::new().keeps(&place)).start();
+    let event =
+        |name: &str| value(&daemon, &format!("stated_store_link_events_total{{event=\"{name}\"}}"));
+    let open = || value(&daemon, "stated_store_links");
+    wait_until("it is connected", || open() == 1.0 && event("opened") == 1.0);
+    assert_eq!(event("lost"), 0.0);
+    server.stop();
+    wait_until("the loss is counted", || event("lost") == 1.0 && event("failed") > 0.0);
+    assert_eq!(open(), 0.0);
+    wait_for(server.start_again());
+    wait_until("it is connected again", || open() == 1.0 && event("opened") == 2.0);
+}
