@@ -13,6 +13,7 @@ use super::Shared;
 use super::request::{self, Request};
 use super::route::{self, Answer, Error, Touches};
 use crate::domain::Call;
+use crate::error::Code;
 use crate::metrics::requests::Kind;
 use crate::store::StateStore;
 use crate::upstream::{Turn, Turns};
@@ -195,22 +196,21 @@ impl InFlight {
         }
     }
 
-    /// The oldest request is answered.
-    pub(super) fn pop_answered(&mut self) {
+    /// The oldest request is answered: with this error, or as it wished.
+    pub(super) fn pop_answered(&mut self, error: Option<Code>) {
         let Some(Entry { kind, taken_at, state, .. }) = self.entries.pop_front() else { return };
         let requests = &self.shared.context.metrics.requests;
         match state {
-            Progress::Done(answer) => {
-                requests.answered(kind, answer.err().map(|error| error.code()), taken_at.elapsed());
-            }
+            Progress::Done(_) => requests.answered(kind, error, taken_at.elapsed()),
             Progress::Held(..) | Progress::Working(_) => requests.dropped(1),
         }
     }
 
     /// All are done, and nobody hears the answers.
     pub(super) fn pop_unheard(&mut self) {
-        while self.next_answer().is_some() {
-            self.pop_answered();
+        while let Some(answer) = self.next_answer() {
+            let error = answer.as_ref().err().map(Error::code);
+            self.pop_answered(error);
         }
     }
 

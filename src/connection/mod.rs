@@ -297,9 +297,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             // An error here means that the framing can't carry any answer: the peer is told by
             // closing the connection.
-            route::put_answer(answer, self.framing, &mut self.output)
+            let code = route::put_answer(answer, self.framing, &mut self.output)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            self.in_flight.pop_answered();
+            self.in_flight.pop_answered(code);
         }
         Ok(())
     }

@@ -58,29 +58,34 @@ pub async fn answer(request: Request, context: Arc<Context>, call: Call) -> Answ
     Ok(reply?)
 }
 
-/// Appends the frame that answers. An answer that the framing can't carry becomes a CHAT-031
-/// without detail (contract §8); an error there means that not even that fits.
+/// Appends the frame that answers, and says with which code if it is an error. An answer that the
+/// framing can't carry becomes a CHAT-031 without detail (contract §8); an error here means that
+/// not even that fits.
 pub fn put_answer(
     answer: &Answer,
     framing: Framing,
     out: &mut BytesMut,
-) -> Result<(), PayloadTooLong> {
+) -> Result<Option<Code>, PayloadTooLong> {
     let put = match answer {
-        Ok(reply) => framing.put_with(out, |out| reply.put(out)),
+        Ok(reply) => framing.put_with(out, |out| reply.put(out)).map(|()| None),
         Err(error) => {
             log(error);
-            put_error(error, framing, out)
+            put_error(error, framing, out).map(Some)
         }
     };
-    put.or_else(|_| framing.put_with(out, |out| Code::UnknownServerError.put("", out)))
+    put.or_else(|_| {
+        let code = Code::UnknownServerError;
+        framing.put_with(out, |out| code.put("", out)).map(|()| Some(code))
+    })
 }
 
 /// An error whose detail the framing can't carry goes without.
-fn put_error(error: &Error, framing: Framing, out: &mut BytesMut) -> Result<(), PayloadTooLong> {
+fn put_error(error: &Error, framing: Framing, out: &mut BytesMut) -> Result<Code, PayloadTooLong> {
     let code = error.code();
     framing
         .put_with(out, |out| code.put(&error.to_string(), out))
         .or_else(|_| framing.put_with(out, |out| code.put("", out)))
+        .map(|()| code)
 }
 
 /// What of the state a request touches, by which two requests of one connection are told apart.

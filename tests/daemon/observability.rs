@@ -7,8 +7,9 @@ use crate::admin::{metrics, observed, sample};
 use crate::fleet::Fleet;
 use crate::harness::{Daemon, Setup, wait_until};
 use crate::place::{Place, wait_for};
-use crate::requests::{heartbeat, kick_out};
+use crate::requests::{enter, heartbeat, kick_out, leave};
 use crate::servers::redis::RedisServer;
+use crate::wire::Framing;
 
 /// Runs promtool with this input; `None` where it is not installed, which the test says.
 fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
@@ -89,4 +90,19 @@ fn links_to_redis_are_counted_as_they_come_and_go() {
     assert_eq!(open(), 0.0);
     wait_for(server.start_again());
     wait_until("it is connected again", || open() == 1.0 && event("opened") == 2.0);
+}
+
+/// A study time is longer than what a peer with one byte for the length can be told.
+#[test]
+fn an_answer_that_the_framing_can_not_carry_counts_as_the_error_that_was_sent() {
+    let framings = [Framing::Length4, Framing::Length1];
+    let daemon = observed(Setup::new().listens(&framings)).start();
+    let (user, time) = ("u".repeat(185), "0".repeat(64));
+    daemon.connect().served(leave(&user, &time));
+    daemon.connect_in(Framing::Length1).refused(enter(&user), "CHAT-031");
+    let of = |outcome: &str| {
+        let labels = "server=\"signaling\",type=\"STUDY_TIME_FROM_TCP\"";
+        value(&daemon, &format!("stated_requests_total{{{labels},outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!((of("ok"), of("CHAT-031")), (0.0, 1.0));
 }
