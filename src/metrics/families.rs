@@ -92,6 +92,10 @@ const ROOM_OUTCOME: Label = Label {
 const DEPENDENCY: Label =
     Label { name: "dependency", values: "`store`, `room`, `signaling`, `auth`" };
 const VERSION: Label = Label { name: "version", values: "the program's version" };
+const COMMIT: Label =
+    Label { name: "commit", values: "what it was built from; `unknown` outside of git" };
+const FEATURES: Label =
+    Label { name: "features", values: "cargo's features that are built in, if any" };
 
 macro_rules! families {
     ($($id:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
@@ -106,7 +110,7 @@ macro_rules! families {
 }
 
 families! {
-    BUILD = Gauge "stated_build_info" [VERSION]
+    BUILD = Gauge "stated_build_info" [VERSION, COMMIT, FEATURES]
         "Always 1; what runs is in the labels";
     STARTED = Gauge "process_start_time_seconds" []
         "When the daemon started, in seconds since 1970";

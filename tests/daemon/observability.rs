@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use stated::build;
+
 use crate::admin::{metrics, observed, sample};
 use crate::fleet::Fleet;
 use crate::harness::{Daemon, Setup, wait_until};
@@ -43,6 +45,9 @@ fn the_process_and_its_runtime_are_measured() {
     let open = |of: &str| value(&daemon, of);
     assert_eq!(open("stated_connections_max"), 77.0);
     assert_eq!(open("stated_alive"), 1.0);
+    let (version, commit, features) = (build::VERSION, build::COMMIT, build::FEATURES);
+    let built = format!("version=\"{version}\",commit=\"{commit}\",features=\"{features}\"");
+    assert_eq!(open(&format!("stated_build_info{{{built}}}")), 1.0);
     assert!(open("stated_runtime_workers") >= 1.0 && open("stated_runtime_tasks") >= 3.0);
     assert!(open("stated_runtime_busy_seconds_total") > 0.0);
     assert!(open("process_threads") >= open("stated_runtime_workers"));

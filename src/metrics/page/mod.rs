@@ -12,6 +12,7 @@ use super::process::Process;
 use super::requests::{Kind, Requests};
 use super::runtime::Runtime;
 use super::text::Text;
+use crate::build;
 use crate::domain::{Context, UnixMillis};
 use crate::store::{Night, Observed};
 
@@ -39,7 +40,7 @@ pub struct Found<'a> {
 pub fn render(context: &Context, found: &Found<'_>) -> String {
     let mut text = Text::default();
     let metrics = &*context.metrics;
-    text.family(&family::BUILD).labelled([env!("CARGO_PKG_VERSION")], 1);
+    text.family(&family::BUILD).labelled([build::VERSION, build::COMMIT, build::FEATURES], 1);
     put_process(&mut text, metrics.started_at, &found.process);
     put_runtime(&mut text, found.runtime);
     text.family(&family::ALIVE).value(u8::from(found.is_alive));
