@@ -1,5 +1,8 @@
 //! The figures of a real daemon, and what is built on them: alerts, their tests, the dashboard.
 
+mod dashboard;
+mod rules;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
