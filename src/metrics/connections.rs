@@ -27,8 +27,6 @@ pub enum CloseReason {
 pub struct Connections {
     opened: AtomicU64,
     closed: [AtomicU64; CloseReason::ALL.len()],
-    /// `limits.max_connections`, as it is in force.
-    pub connections_max: AtomicU64,
     /// Closed at once: `limits.max_connections` were there already.
     pub turned_away: AtomicU64,
     /// Bytes that peers sent.

@@ -97,6 +97,15 @@ const COMMIT: Label =
 const FEATURES: Label =
     Label { name: "features", values: "cargo's features that are built in, if any" };
 
+const DIGEST: Label = Label {
+    name: "digest",
+    values: "16 hex digits over all keys and values that are no secrets, as `stated status` has them",
+};
+const RELOAD_OUTCOME: Label = Label {
+    name: "outcome",
+    values: "`applied`, `refused` (something was wrong, and everything stayed as it was)",
+};
+
 macro_rules! families {
     ($($id:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
         $(
@@ -138,6 +147,14 @@ families! {
         "Whether the daemon is alive, as /livez has it: 0 if only a restart would help";
     READY = Gauge "stated_ready" []
         "Whether the daemon can fulfil requests, as /readyz has it";
+    CONFIG = Gauge "stated_config_info" [DIGEST]
+        "Always 1; which configuration is in force is in the label";
+    CONFIG_LOADED = Gauge "stated_config_loaded_timestamp_seconds" []
+        "When the configuration in force was read, in seconds since 1970";
+    NEEDS_RESTART = Gauge "stated_config_needs_restart" []
+        "1 if a reload changed a key that only takes effect with a restart";
+    RELOADS = Counter "stated_config_reloads_total" [RELOAD_OUTCOME]
+        "Reloads of the configuration";
     REQUESTS = Counter "stated_requests_total" [SERVER, TYPE, OUTCOME]
         "Requests that were answered";
     REQUEST_DURATION = Histogram "stated_request_duration_seconds" [SERVER]

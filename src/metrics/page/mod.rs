@@ -13,6 +13,8 @@ use super::requests::{Kind, Requests};
 use super::runtime::Runtime;
 use super::text::Text;
 use crate::build;
+use crate::config::Limits;
+use crate::config::running::{Loaded, Reloads};
 use crate::domain::{Context, UnixMillis};
 use crate::store::{Night, Observed};
 
@@ -45,8 +47,10 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
     put_runtime(&mut text, found.runtime);
     text.family(&family::ALIVE).value(u8::from(found.is_alive));
     text.family(&family::READY).value(u8::from(found.is_ready));
+    let running = context.running.now();
+    put_config(&mut text, &running, &context.running.reloads);
     put_requests(&mut text, &metrics.requests);
-    put_connections(&mut text, &metrics.connections);
+    put_connections(&mut text, &metrics.connections, &running.config.limits);
     put_store(&mut text, &context.store);
     upstream::put(&mut text, &context.upstream);
     let mut up = text.family(&family::UP);
@@ -75,6 +79,15 @@ fn put_runtime(text: &mut Text, runtime: Runtime) {
     text.family(&family::BUSY).value(runtime.busy.as_secs_f64());
 }
 
+fn put_config(text: &mut Text, running: &Loaded, reloads: &Reloads) {
+    text.family(&family::CONFIG).labelled([running.digest.as_str()], 1);
+    text.family(&family::CONFIG_LOADED).value(running.loaded_at.0 as f64 / 1000.0);
+    text.family(&family::NEEDS_RESTART).value(u8::from(!running.needs_restart.is_empty()));
+    let mut samples = text.family(&family::RELOADS);
+    samples.labelled(["applied"], reloads.applied.load(Relaxed));
+    samples.labelled(["refused"], reloads.refused.load(Relaxed));
+}
+
 fn put_requests(text: &mut Text, requests: &Requests) {
     let mut samples = text.family(&family::REQUESTS);
     for kind in Kind::ALL {
@@ -92,13 +105,13 @@ fn put_requests(text: &mut Text, requests: &Requests) {
     text.family(&family::IN_FLIGHT).value(requests.in_flight());
 }
 
-fn put_connections(text: &mut Text, connections: &Connections) {
+fn put_connections(text: &mut Text, connections: &Connections, limits: &Limits) {
     // The closed ones first: none of them is missing among the opened ones then.
     let closed: Vec<_> = connections.closed().collect();
     let opened = connections.opened();
     let ended: u64 = closed.iter().map(|(_, count)| count).sum();
     text.family(&family::CONNECTIONS).value(opened.saturating_sub(ended));
-    text.family(&family::CONNECTIONS_MAX).value(connections.connections_max.load(Relaxed));
+    text.family(&family::CONNECTIONS_MAX).value(limits.max_connections);
     text.family(&family::OPENED).value(opened);
     text.family(&family::TURNED_AWAY).value(connections.turned_away.load(Relaxed));
     let mut samples = text.family(&family::CLOSED);

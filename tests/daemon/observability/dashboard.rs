@@ -722,7 +722,39 @@ fn process() -> Row {
             "none",
             vec![query("stated_build_info{OF}", "")],
         )
-        .width(WIDTH),
+        .width(12),
+        panel(
+            "Configuration",
+            "Which is in force; daemons with the same digest have the same, but for secrets.",
+            Kind::Table,
+            "none",
+            vec![query("stated_config_info{OF}", "")],
+        )
+        .width(12),
+        panel(
+            "Configuration in force for",
+            "Time since it was read.",
+            Kind::Lines,
+            "s",
+            vec![query("time() - stated_config_loaded_timestamp_seconds{OF}", "{{instance}}")],
+        ),
+        panel(
+            "Reloads",
+            "Applied, and refused because something was wrong.",
+            Kind::Lines,
+            "none",
+            vec![query(
+                "sum by (outcome) (increase(stated_config_reloads_total{OF}[$__rate_interval]))",
+                "{{outcome}}",
+            )],
+        ),
+        panel(
+            "Waits for a restart",
+            "1 while a key was changed that only takes effect with a restart.",
+            Kind::Lines,
+            "none",
+            vec![query("stated_config_needs_restart{OF}", "{{instance}}")],
+        ),
     ];
-    Row { title: "Process", panels }
+    Row { title: "Process and configuration", panels }
 }

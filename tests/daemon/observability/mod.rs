@@ -68,6 +68,32 @@ fn the_process_and_its_runtime_are_measured() {
 }
 
 #[test]
+fn the_configuration_in_force_is_named_and_reloads_are_counted() {
+    let digest_of = |page: &str| {
+        let line = page.lines().find(|line| line.starts_with("stated_config_info{")).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let setup = observed(Setup::new());
+    let daemon = setup.start();
+    let first = metrics(&daemon);
+    let digest = digest_of(&first);
+    assert!(digest.len() == 16 && digest.chars().all(|c| c.is_ascii_hexdigit()), "{digest}");
+    daemon.reload(&setup.clone().key("limits.max_connections", "77"));
+    daemon.reload_text("nonsense", "reload refused");
+    let live = metrics(&daemon);
+    assert_ne!(digest_of(&live), digest);
+    let loaded = |page: &str| sample(page, "stated_config_loaded_timestamp_seconds");
+    assert!(loaded(&live) > loaded(&first) && loaded(&first) > Some(1.7e9));
+    let of = |name: &str| value(&daemon, name);
+    assert_eq!(of("stated_connections_max"), 77.0);
+    assert_eq!(of("stated_config_reloads_total{outcome=\"applied\"}"), 1.0);
+    assert_eq!(of("stated_config_reloads_total{outcome=\"refused\"}"), 1.0);
+    assert_eq!(of("stated_config_needs_restart"), 0.0);
+    daemon.reload(&setup.key("store.redis.command_timeout", "\"3s\""));
+    assert_eq!(of("stated_config_needs_restart"), 1.0);
+}
+
+#[test]
 fn a_gateway_shows_its_pool_and_its_breaker() {
     let fleet = Fleet::new();
     let daemon = observed(Setup::with(&fleet).key("gateways.signaling.pool_size", "3")).start();
