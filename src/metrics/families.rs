@@ -97,6 +97,10 @@ const COMMIT: Label =
 const FEATURES: Label =
     Label { name: "features", values: "cargo's features that are built in, if any" };
 
+const CLOSED_BY: Label = Label {
+    name: "closed_by",
+    values: "`last` (SCHEDULER_LAST), `timeout` (none came within rollover.last_timeout), `operator`",
+};
 const DIGEST: Label = Label {
     name: "digest",
     values: "16 hex digits over all keys and values that are no secrets, as `stated status` has them",
@@ -214,6 +218,8 @@ families! {
         "Closed days that auth has not acknowledged in full, as last read from the store";
     UNDELIVERED_AGE = Gauge "stated_night_undelivered_age_seconds" []
         "Time since the oldest of those was closed; 0 if there is none";
+    CLOSES = Counter "stated_night_closes_total" [CLOSED_BY]
+        "Days that this daemon closed";
     BATCHES = Counter "stated_night_batches_delivered_total" []
         "Frames of closed days that auth acknowledged to this daemon";
     BATCH_USERS = Counter "stated_night_users_delivered_total" []

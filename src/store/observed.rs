@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
-use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
+use super::night::{Batch, BatchLimits, ClosedBy, NextBatch, Night, PastNight, Plan};
 use super::redis::links::LinkFigures;
-use super::{KeepOnline, Result, StateStore, Store};
+use super::{Error, KeepOnline, Result, StateStore, Store};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::metrics::histogram::Histogram;
 
@@ -69,6 +69,7 @@ pub struct Figures {
 pub struct Observed {
     store: Store,
     figures: [Figures; Operation::ALL.len()],
+    closes: [AtomicU64; ClosedBy::ALL.len()],
 }
 
 /// An operation under way. Dropped with its future, it counts for nothing.
@@ -132,12 +133,18 @@ impl Operation {
 impl Observed {
     /// Observes `store` from now on.
     pub fn new(store: Store) -> Self {
-        Self { store, figures: Default::default() }
+        Self { store, figures: Default::default(), closes: Default::default() }
     }
 
     /// Each operation's figures.
     pub fn figures(&self) -> impl Iterator<Item = (Operation, &Figures)> {
         Operation::ALL.into_iter().zip(&self.figures)
+    }
+
+    /// Days that this daemon closed, by why. A night that was left open and that the next night's
+    /// first frame closed is not among them.
+    pub fn closes(&self) -> impl Iterator<Item = (ClosedBy, u64)> + '_ {
+        ClosedBy::ALL.into_iter().zip(&self.closes).map(|(by, count)| (by, count.load(Relaxed)))
     }
 
     /// Users with a record, where the store knows without being asked.
@@ -148,6 +155,12 @@ impl Observed {
     /// The connections to Redis; none with other stores.
     pub fn links(&self) -> LinkFigures {
         self.store.links()
+    }
+
+    fn count_close(&self, by: ClosedBy) {
+        if let Some(count) = self.closes.get(by as usize) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     fn begin(&self, operation: Operation) -> Begun<'_> {
@@ -215,7 +228,12 @@ impl StateStore for Observed {
         last_timeout: Duration,
     ) -> Result<Day> {
         let begun = self.begin(Operation::CloseDay);
-        begun.end(self.store.close_day(entries, at, last_timeout).await)
+        let closed = begun.end(self.store.close_day(entries, at, last_timeout).await);
+        // A record that can't be read keeps no day open.
+        if matches!(closed, Ok(_) | Err(Error::Unreadable(_))) {
+            self.count_close(ClosedBy::Last);
+        }
+        closed
     }
 
     async fn close_overdue_day(
@@ -224,12 +242,20 @@ impl StateStore for Observed {
         last_timeout: Duration,
     ) -> Result<Option<Day>> {
         let begun = self.begin(Operation::CloseOverdueDay);
-        begun.end(self.store.close_overdue_day(at, last_timeout).await)
+        let closed = begun.end(self.store.close_overdue_day(at, last_timeout).await);
+        if let Ok(Some(_)) = closed {
+            self.count_close(ClosedBy::Timeout);
+        }
+        closed
     }
 
     async fn close_day_by_hand(&self, at: UnixMillis) -> Result<Day> {
         let begun = self.begin(Operation::CloseDayByHand);
-        begun.end(self.store.close_day_by_hand(at).await)
+        let closed = begun.end(self.store.close_day_by_hand(at).await);
+        if closed.is_ok() {
+            self.count_close(ClosedBy::Operator);
+        }
+        closed
     }
 
     async fn night(&self) -> Result<Night> {
@@ -322,5 +348,21 @@ mod tests {
         let counted: Vec<_> = store.figures().filter_map(counted).collect();
         assert_eq!(counted, [("open_session", 1, 0)]);
         assert_eq!(store.user_count(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_close_counts_under_its_cause() {
+        let store = Observed::new(Store::Memory(MemoryStore::default()));
+        let hour = Duration::from_secs(3600);
+        let at = UnixMillis(1_000_000_000);
+        store.close_day(&[], at, hour).await.unwrap();
+        store.close_day_by_hand(at).await.unwrap();
+        store.close_day_by_hand(at).await.unwrap();
+        assert_eq!(store.close_overdue_day(at, hour).await.unwrap(), None);
+        store.list_study_times(&[], at, hour).await.unwrap();
+        let later = UnixMillis(at.0 + 2 * 3_600_000);
+        assert!(store.close_overdue_day(later, hour).await.unwrap().is_some());
+        let counted: Vec<_> = store.closes().map(|(by, count)| (by.name(), count)).collect();
+        assert_eq!(counted, [("last", 1), ("timeout", 1), ("operator", 2)]);
     }
 }

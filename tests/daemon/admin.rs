@@ -167,7 +167,14 @@ fn the_night_is_counted() {
             && sample(&page, "stated_night_day") > before
             && sample(&page, "stated_night_undelivered_closes") == Some(0.0)
     });
-    check(&metrics(&daemon), &[("stated_night_users_delivered_total", 2.0)]);
+    check(
+        &metrics(&daemon),
+        &[
+            ("stated_night_users_delivered_total", 2.0),
+            ("stated_night_closes_total{closed_by=\"last\"}", 1.0),
+            ("stated_night_closes_total{closed_by=\"timeout\"}", 0.0),
+        ],
+    );
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::connections::Connections;
 use super::families as family;
-use super::nights::Nights;
 use super::process::Process;
 use super::requests::{Kind, Requests};
 use super::runtime::Runtime;
@@ -57,7 +56,7 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
     for (name, is_up) in found.dependencies {
         up.labelled([*name], u8::from(*is_up));
     }
-    put_night(&mut text, found.night, &metrics.nights);
+    put_night(&mut text, found.night, context);
     text.finish()
 }
 
@@ -140,7 +139,7 @@ fn put_store(text: &mut Text, store: &Observed) {
     text.family(&family::USERS).value_if_known(store.user_count());
 }
 
-fn put_night(text: &mut Text, night: Option<&Night>, nights: &Nights) {
+fn put_night(text: &mut Text, night: Option<&Night>, context: &Context) {
     text.family(&family::DAY).value_if_known(night.map(|night| night.day.0));
     let undelivered = night.map(|night| night.undelivered.len());
     text.family(&family::UNDELIVERED).value_if_known(undelivered);
@@ -149,6 +148,11 @@ fn put_night(text: &mut Text, night: Option<&Night>, nights: &Nights) {
         oldest.map_or(0.0, |day| UnixMillis::now().since(day.closed_at).as_secs_f64())
     });
     text.family(&family::UNDELIVERED_AGE).value_if_known(age);
+    let mut samples = text.family(&family::CLOSES);
+    for (by, count) in context.store.closes() {
+        samples.labelled([by.name()], count);
+    }
+    let nights = &context.metrics.nights;
     text.family(&family::BATCHES).value(nights.batches_delivered.load(Relaxed));
     text.family(&family::BATCH_USERS).value(nights.users_delivered.load(Relaxed));
     text.family(&family::BATCH_RETRIES).value(nights.batches_retried.load(Relaxed));

@@ -625,6 +625,16 @@ fn night() -> Row {
         )
         .steps(1800.0, 3600.0),
         panel(
+            "Days closed, by cause",
+            "last: SCHEDULER_LAST came; timeout: it did not; operator: by hand.",
+            Kind::Lines,
+            "none",
+            vec![query(
+                "sum by (closed_by) (increase(stated_night_closes_total{OF}[$__rate_interval]))",
+                "{{closed_by}}",
+            )],
+        ),
+        panel(
             "Frames to auth",
             "Acknowledged, and not acknowledged and sent again.",
             Kind::Lines,
@@ -639,8 +649,7 @@ fn night() -> Row {
                     "sent again",
                 ),
             ],
-        )
-        .width(12),
+        ),
         panel(
             "Users delivered",
             "Users in frames that auth acknowledged.",
@@ -650,8 +659,7 @@ fn night() -> Row {
                 "sum(increase(stated_night_users_delivered_total{OF}[$__rate_interval]))",
                 "users",
             )],
-        )
-        .width(12),
+        ),
     ];
     Row { title: "Night", panels }
 }
