@@ -240,6 +240,9 @@ mod tests {
 daemon. No label has a value that comes from a peer; each has a closed set, so the number of series
 is fixed.
 
+Alerts, runbooks and a dashboard on these metrics are in
+[observability/](../observability/README.md).
+
 This page is generated: `UPDATE=1 cargo test metrics::families`.
 
 | metric | kind | meaning |

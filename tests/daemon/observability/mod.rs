@@ -3,6 +3,7 @@
 mod dashboard;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -65,6 +66,33 @@ fn the_process_and_its_runtime_are_measured() {
     // The connections on which we ask may be closed sooner or later.
     let after = open("process_open_fds");
     assert!(after >= before + 45.0, "{before} {after}");
+}
+
+/// Names and labels of all samples.
+fn series(page: &str) -> BTreeSet<String> {
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    samples.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
+}
+
+#[test]
+fn no_peer_adds_a_series() {
+    let daemon = observed(Setup::new()).start();
+    wait_until("the night is known", || metrics(&daemon).contains("\nstated_night_day "));
+    let before = series(&metrics(&daemon));
+    let mut peer = daemon.connect();
+    for number in 0..50 {
+        let name = format!("x{number}");
+        peer.ask(leave(&name, &name));
+        peer.ask(enter(&name));
+        peer.ask(kick_out(&name, number));
+        peer.ask(format!("{{\"server\":\"{name}\",\"type\":\"{name}\"}}"));
+        peer.ask(name);
+    }
+    let after = series(&metrics(&daemon));
+    assert!(before.is_subset(&after));
+    let new = after.difference(&before).filter(|one| !one.starts_with("stated_dependency_up{"));
+    assert_eq!(new.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(after.len() < 1500, "{}", after.len());
 }
 
 #[test]
