@@ -22,6 +22,7 @@ use crate::error::Code;
 use crate::log::Filter;
 use crate::nightly::Nightly;
 use crate::reload::{self, Refused};
+use crate::scrub;
 use crate::store::embedded::{self, EmbeddedStore};
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Deliverer, RedisStore};
@@ -126,6 +127,7 @@ impl Daemon {
             rest,
         };
         daemon.start_night();
+        daemon.start_scrub();
         daemon.open_doors(listeners);
         if let Some(server) = admin {
             daemon.start_admin(server, filter);
@@ -194,6 +196,14 @@ impl Daemon {
         let (closer, deliverer) = (Arc::clone(&self.nightly), Arc::clone(&self.nightly));
         self.serving.spawn(async move { closer.close_overdue_days().await });
         self.serving.spawn(async move { deliverer.deliver().await });
+    }
+
+    fn start_scrub(&self) {
+        let (store, redis) = (
+            Arc::clone(&self.context.store),
+            self.context.running.now().config.store.redis.clone(),
+        );
+        self.serving.spawn(scrub::keep(store, redis, self.stop_serving.clone()));
     }
 
     /// Stops: no new connections, then no new requests, what was read is answered, what is owed to peers is sent, all

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod nightly;
 pub mod places;
 pub mod reload;
+pub mod scrub;
 pub mod store;
 pub mod systemd;
 pub mod throttle;

@@ -158,6 +158,8 @@ fn blank() -> Config {
                 field_style: FieldStyle::Plain,
                 connect_timeout: Duration::ZERO,
                 command_timeout: Duration::ZERO,
+                scrub_interval: Duration::ZERO,
+                scrub_keys_per_second: 0,
             },
         },
         gateways: Gateways {

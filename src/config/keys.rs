@@ -159,6 +159,20 @@ fn redis() -> Vec<Key<Redis>> {
             duration(MILLI..=HOUR, |redis| &mut redis.command_timeout),
             "How long one operation on Redis may take, its repetition included.",
         ),
+        key(
+            "scrub_interval",
+            "1h",
+            duration(Duration::ZERO..=7 * 24 * HOUR, |redis| &mut redis.scrub_interval),
+            "How long after the store was looked through, by whichever daemon, that is done again: \
+             it counts users, sessions and rooms and mends what a crash left behind; \"0s\" for \
+             never.",
+        ),
+        key(
+            "scrub_keys_per_second",
+            "2000",
+            count(1..=1_000_000, |redis| &mut redis.scrub_keys_per_second),
+            "How many keys are looked at in a second then; each costs Redis about three commands.",
+        ),
     ]
 }
 

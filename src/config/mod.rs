@@ -216,6 +216,10 @@ pub struct Redis {
     pub connect_timeout: Duration,
     /// How long one operation may take, its repetition included.
     pub command_timeout: Duration,
+    /// How long after a pass over everything the next one is due; zero for none.
+    pub scrub_interval: Duration,
+    /// Keys looked at in a second of it.
+    pub scrub_keys_per_second: usize,
 }
 
 /// `store.redis.field_style`

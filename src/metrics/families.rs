@@ -68,6 +68,13 @@ const LINK_EVENT: Label = Label {
     values: "`opened`, `failed` to open, `lost` (it broke, was silent, or its server is no master \
              any more)",
 };
+const MENDED: Label =
+    Label { name: "kind", values: "`stale_member`, `missing_member`, `stale_index`" };
+const ROOM_SET_EVENT: Label = Label {
+    name: "event",
+    values: "`entry` (a live session is missing in its room's set), `exit` (one that is over is \
+             still in it)",
+};
 const PEER: Label = Label { name: "peer", values: "`room`, `signaling`, `auth`" };
 const CALL_OUTCOME: Label = Label {
     name: "outcome",
@@ -189,7 +196,20 @@ families! {
     STORE_LINKS = Gauge "stated_store_links" []
         "Connections to Redis that are open: one for each server; 0 with other stores";
     USERS = Gauge "stated_users" []
-        "Users with a record; absent where the store would have to count them (Redis)";
+        "Users with a record; on Redis as last counted by a scrub, and absent until then";
+    SESSIONS_LIVE = Gauge "stated_sessions_live" []
+        "Sessions that resolve to a user; on Redis as stated_users";
+    ROOMS = Gauge "stated_rooms" []
+        "Rooms with a live session; on Redis as stated_users";
+    COUNTED_AT = Gauge "stated_store_counted_timestamp_seconds" []
+        "When the three above were so, in seconds since 1970: now, on Redis the end of the latest \
+         scrub of any daemon";
+    MENDED_LEFTOVERS = Counter "stated_store_scrub_mended_total" [MENDED]
+        "What this daemon's scrubs found and mended; stays 0 where there is nothing to mend";
+    LEFT_ALONE = Gauge "stated_store_scrub_left_alone" []
+        "What this daemon's latest scrub could not read or did not understand, and left as it is";
+    ROOM_SETS_MISSED = Counter "stated_store_room_sets_missed_total" [ROOM_SET_EVENT]
+        "Changes of rooms' sets that were not made, and are left to the next scrub";
     CALLS = Counter "stated_gateway_calls_total" [PEER, CALL_OUTCOME]
         "Calls of other services; a room-out that is tried again is a call each time";
     CALL_DURATION = Histogram "stated_gateway_call_duration_seconds" [PEER]

@@ -25,12 +25,20 @@ pub enum Store {
 }
 
 impl Store {
-    /// Users with a record, where that is known without asking anybody.
-    pub fn user_count(&self) -> Option<usize> {
+    /// How many there are of everything, as far as that is known without asking anybody.
+    pub fn counted(&self) -> Option<Population> {
         match self {
-            Self::Memory(store) => Some(store.user_count()),
-            Self::Embedded(store) => Some(store.user_count()),
-            Self::Redis(_) => None,
+            Self::Memory(store) => Some(store.counted()),
+            Self::Embedded(store) => Some(store.counted()),
+            Self::Redis(store) => store.upkeep().counted(),
+        }
+    }
+
+    /// The store, if several programs share it.
+    pub fn redis(&self) -> Option<&RedisStore> {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => None,
+            Self::Redis(store) => Some(store),
         }
     }
 

@@ -18,9 +18,9 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Users with a record.
-    pub fn user_count(&self) -> usize {
-        self.state().user_count()
+    /// How many there are of everything.
+    pub fn counted(&self) -> Population {
+        self.state().population(UnixMillis::now())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -140,7 +140,7 @@ impl StateStore for MemoryStore {
     }
 
     async fn population(&self) -> Result<Option<Population>> {
-        Ok(Some(self.state().population(UnixMillis::now())))
+        Ok(Some(self.counted()))
     }
 
     async fn prove_writable(&self) -> Result<()> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, ClosedBy, NextBatch, Night, PastNight, Plan};
+use super::redis::RedisStore;
 use super::redis::links::LinkFigures;
 use super::{Error, KeepOnline, Result, StateStore, Store};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
@@ -147,9 +148,14 @@ impl Observed {
         ClosedBy::ALL.into_iter().zip(&self.closes).map(|(by, count)| (by, count.load(Relaxed)))
     }
 
-    /// Users with a record, where the store knows without being asked.
-    pub fn user_count(&self) -> Option<usize> {
-        self.store.user_count()
+    /// How many there are of everything, as far as the store knows without being asked.
+    pub fn counted(&self) -> Option<Population> {
+        self.store.counted()
+    }
+
+    /// The store, if several programs share it.
+    pub fn redis(&self) -> Option<&RedisStore> {
+        self.store.redis()
     }
 
     /// The connections to Redis; none with other stores.
@@ -347,7 +353,7 @@ mod tests {
         };
         let counted: Vec<_> = store.figures().filter_map(counted).collect();
         assert_eq!(counted, [("open_session", 1, 0)]);
-        assert_eq!(store.user_count(), Some(1));
+        assert_eq!(store.counted().map(|counted| counted.users), Some(1));
     }
 
     #[tokio::test]

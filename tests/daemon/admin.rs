@@ -266,6 +266,31 @@ fn looking_at_the_store_makes_nobody_for_the_night_to_tell_of() {
 }
 
 #[test]
+fn a_scrub_counts_what_is_in_redis_and_tells_what_it_mended() {
+    let server = wait_for(RedisServer::start());
+    wait_for(server.ask::<()>(&["SADD", "chat:room:7:sessions", "stale"]));
+    let place = Place::at(server.url().expose());
+    let setup = observed(Setup::new().keeps(&place));
+    let daemon = setup.key("store.redis.scrub_interval", "\"100ms\"").start();
+    let mut peer = daemon.connect();
+    peer.ask(subscribe("u1", 7, "s1"));
+    peer.ask(subscribe("u2", 8, "s2"));
+    wait_until("everything is counted", || {
+        let page = metrics(&daemon);
+        sample(&page, "stated_users") == Some(2.0)
+            && sample(&page, "stated_sessions_live") == Some(2.0)
+            && sample(&page, "stated_rooms") == Some(2.0)
+    });
+    let page = metrics(&daemon);
+    check(&page, &[("stated_store_scrub_mended_total{kind=\"stale_member\"}", 1.0)]);
+    assert!(sample(&page, "stated_store_counted_timestamp_seconds") > Some(1.7e9));
+    drop(peer);
+    daemon.stop();
+    let lock: i64 = wait_for(server.ask(&["EXISTS", "stated:scrub:lock"]));
+    assert_eq!(lock, 0, "whoever comes next would have to wait");
+}
+
+#[test]
 fn a_peer_that_is_down_degrades_the_daemon_and_does_not_make_it_unready() {
     let daemon = observed(Setup::new()).start();
     let ready = wait_for_status(&daemon, "/readyz", 200);

@@ -1,5 +1,6 @@
 //! The page of all metrics at one moment.
 
+mod store;
 mod upstream;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,7 +16,7 @@ use crate::build;
 use crate::config::Limits;
 use crate::config::running::{Loaded, Reloads};
 use crate::domain::{Context, UnixMillis};
-use crate::store::{Night, Observed};
+use crate::store::Night;
 
 /// The media type of the page.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -50,7 +51,7 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
     put_config(&mut text, &running, &context.running.reloads);
     put_requests(&mut text, &metrics.requests);
     put_connections(&mut text, &metrics.connections, &running.config.limits);
-    put_store(&mut text, &context.store);
+    store::put(&mut text, &context.store);
     upstream::put(&mut text, &context.upstream);
     let mut up = text.family(&family::UP);
     for (name, is_up) in found.dependencies {
@@ -119,24 +120,6 @@ fn put_connections(text: &mut Text, connections: &Connections, limits: &Limits) 
     }
     text.family(&family::RECEIVED).value(connections.received_bytes.load(Relaxed));
     text.family(&family::SENT).value(connections.sent_bytes.load(Relaxed));
-}
-
-fn put_store(text: &mut Text, store: &Observed) {
-    let mut samples = text.family(&family::STORE_DURATION);
-    for (operation, figures) in store.figures() {
-        samples.histogram([operation.name()], &figures.durations);
-    }
-    let mut samples = text.family(&family::STORE_ERRORS);
-    for (operation, figures) in store.figures() {
-        samples.labelled([operation.name()], figures.errors.load(Relaxed));
-    }
-    let links = store.links();
-    let mut samples = text.family(&family::STORE_LINK_EVENTS);
-    for (event, count) in links.events {
-        samples.labelled([event.name()], count);
-    }
-    text.family(&family::STORE_LINKS).value(links.open);
-    text.family(&family::USERS).value_if_known(store.user_count());
 }
 
 fn put_night(text: &mut Text, night: Option<&Night>, context: &Context) {

@@ -108,6 +108,11 @@ impl EmbeddedStore {
         self.shared.core().state.user_count()
     }
 
+    /// How many there are of everything.
+    pub fn counted(&self) -> Population {
+        self.shared.core().state.population(UnixMillis::now())
+    }
+
     /// Does what may change the state, if changes are accepted, and waits until it is durable.
     async fn change<T>(
         &self,
@@ -296,7 +301,7 @@ impl StateStore for EmbeddedStore {
     }
 
     async fn population(&self) -> Result<Option<Population>> {
-        Ok(Some(self.shared.core().state.population(UnixMillis::now())))
+        Ok(Some(self.counted()))
     }
 
     /// A change without a record: the log takes it and a reader passes it by.

@@ -16,6 +16,7 @@ use super::call::{Call, Reply};
 use super::links::Links;
 use super::server::{Fault, Server};
 use super::servers::Layout;
+use super::shares::shares;
 use super::slots::{Holding, SlotMap, slot_of};
 
 /// How often the map is read when nobody complains.
@@ -118,7 +119,7 @@ impl Cluster {
         if let [call] = calls {
             return Ok(vec![self.route(call).await?]);
         }
-        let shares = self.shares(calls).await?;
+        let shares = shares(self, calls).await?;
         let sent = shares.iter().map(|share| share.server.send_once(&share.calls));
         let sent = futures_util::future::join_all(sent).await;
         let is_midway = sent.iter().any(|sent| !matches!(sent, Err(Fault::Away(_))));
@@ -234,22 +235,7 @@ impl Cluster {
         Ok(self.shared.way(reply))
     }
 
-    async fn shares(&self, calls: &[Call]) -> Result<Vec<Share>, Fault> {
-        let mut shares: Vec<Share> = Vec::new();
-        for (place, call) in calls.iter().enumerate() {
-            let server = self.master_of(slot_of(call.key().as_bytes())).await?;
-            let share = shares.iter_mut().find(|share| share.server.is_same(&server));
-            match share {
-                Some(share) => share.take(place, call),
-                None => {
-                    shares.push(Share { server, places: vec![place], calls: vec![call.clone()] })
-                }
-            }
-        }
-        Ok(shares)
-    }
-
-    async fn master_of(&self, slot: u16) -> Result<Server, Fault> {
+    pub(super) async fn master_of(&self, slot: u16) -> Result<Server, Fault> {
         if let Some(server) = self.shared.known_master_of(slot) {
             return Ok(server);
         }
@@ -261,20 +247,6 @@ impl Cluster {
 /// Keys may be anywhere: there is no use in looking for them one server after the other.
 fn unsettled() -> Fault {
     Fault::Away("slots of the cluster are moving or not served".to_owned())
-}
-
-/// The calls of a list that one server gets, and where in the list they stood.
-struct Share {
-    server: Server,
-    places: Vec<usize>,
-    calls: Vec<Call>,
-}
-
-impl Share {
-    fn take(&mut self, place: usize, call: &Call) {
-        self.places.push(place);
-        self.calls.push(call.clone());
-    }
 }
 
 impl Shared {

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::call::{Call, PROVE_WRITABLE};
+use super::call::{Call, PROVE_WRITABLE, Reply};
 use super::records::{Records, unexpected};
 use super::scan::scan;
 use super::standing::Standing;
@@ -42,7 +42,7 @@ impl Records {
         let standing = self.standing_of_each(std::slice::from_ref(session)).await?.pop();
         match standing.ok_or_else(unexpected)? {
             Standing::Live(record) => Ok(Some(record)),
-            Standing::Nobody | Standing::Leftover => Ok(None),
+            Standing::Nobody | Standing::Leftover(_) => Ok(None),
             Standing::Unreadable(why) => Err(Error::Unreadable(why)),
         }
     }
@@ -108,9 +108,12 @@ impl Records {
     ) -> Result<Page<Member>> {
         self.exits.settle().await;
         let [from, ..] = from.map_or([0; 3], |cursor| cursor.0);
-        let (next, members) = self.set_page(room, from, limit.clamp(1, PAGE_ITEMS_MAX)).await?;
+        let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+        let call = Call::command("SSCAN", room_key(room)).number(from).arg("COUNT").number(limit);
+        let (next, members) = read_set_page(self.servers.one(call).await.map_err(unreached)?)?;
+        let sessions = members.into_iter().flatten();
         let sessions: Vec<_> =
-            members.iter().filter_map(|member| SessionId::parse(member).ok()).collect();
+            sessions.filter_map(|member| SessionId::parse(&member).ok()).collect();
         let standings = self.standing_of_each(&sessions).await?;
         let live = sessions.into_iter().zip(standings).filter_map(|(session, standing)| {
             let Standing::Live(record) = standing else { return None };
@@ -118,21 +121,6 @@ impl Records {
         });
         let next = (next != 0).then_some(Cursor([next, 0, 0]));
         Ok(Page { items: live.collect(), next })
-    }
-
-    /// One step of SSCAN over a room's set: the next cursor, and the members that are text.
-    pub(super) async fn set_page(
-        &self,
-        room: RoomId,
-        cursor: u64,
-        count: usize,
-    ) -> Result<(u64, Vec<String>)> {
-        let call = Call::command("SSCAN", room_key(room)).number(cursor).arg("COUNT").number(count);
-        let reply = self.servers.one(call).await.map_err(unreached)?.map_err(of_set)?;
-        let Value::Array(parts) = reply else { return Err(unexpected()) };
-        let [next, Value::Array(members)] = parts.as_slice() else { return Err(unexpected()) };
-        let next = text_of(next).and_then(|next| next.parse().ok()).ok_or_else(unexpected)?;
-        Ok((next, members.iter().filter_map(text_of).collect()))
     }
 
     pub(super) async fn population(&self) -> Result<Option<Population>> {
@@ -168,6 +156,15 @@ impl Records {
         }
         Ok(())
     }
+}
+
+/// Reads one step of SSCAN over a room's set: the next cursor, and the members as far as they are
+/// text.
+pub(super) fn read_set_page(reply: Reply) -> Result<(u64, Vec<Option<String>>)> {
+    let Value::Array(parts) = reply.map_err(of_set)? else { return Err(unexpected()) };
+    let [next, Value::Array(members)] = parts.as_slice() else { return Err(unexpected()) };
+    let next = text_of(next).and_then(|next| next.parse().ok()).ok_or_else(unexpected)?;
+    Ok((next, members.iter().map(text_of).collect()))
 }
 
 /// What is told of a room's set that Redis refused to open.

@@ -15,14 +15,17 @@ mod frame;
 mod history;
 pub mod links;
 mod lookup;
+mod mend;
 mod night;
 mod plan;
 mod records;
 mod rooms;
 mod scan;
+pub mod scrub;
 mod server;
 mod servers;
 mod sessions;
+mod shares;
 mod slots;
 mod standing;
 mod stored;
@@ -45,6 +48,7 @@ use self::delivery::Delivery;
 use self::links::{LinkFigures, Links};
 use self::records::Records;
 use self::rooms::Exits;
+use self::scrub::{Pass, Scrub, Step};
 use self::server::{Fault, Server};
 use self::servers::Servers;
 use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
@@ -66,8 +70,8 @@ pub struct Deliverer {
 pub struct RedisStore {
     records: Records,
     delivery: Delivery,
-    upkeep: Arc<Upkeep>,
     links: Arc<Links>,
+    scrub: Scrub,
     command_timeout: Duration,
     stop: CancellationToken,
 }
@@ -91,13 +95,32 @@ impl RedisStore {
         let records = Records { servers, calendar, style: config.redis.field_style, exits };
         let emptied = records.clone().empty_seats(waiting, command_timeout);
         tracker.spawn(stop.clone().run_until_cancelled_owned(emptied));
+        let token = deliverer.name.clone();
+        let scrub = Scrub { records: records.clone(), token, upkeep };
         let delivery = Delivery::new(records.clone(), deliverer);
-        Ok(Self { records, delivery, upkeep, links, command_timeout, stop })
+        Ok(Self { records, delivery, scrub, links, command_timeout, stop })
     }
 
     /// What is kept in order beside the records.
     pub fn upkeep(&self) -> &Upkeep {
-        &self.upkeep
+        &self.scrub.upkeep
+    }
+
+    /// Begins to look everything through if that was done longer ago than `every`, and if no other
+    /// daemon is at it.
+    pub async fn begin_pass(&self, every: Duration) -> Result<Option<Pass>> {
+        self.scrub.begin(every).await
+    }
+
+    /// Looks at about so many more keys, and mends what is wrong with them. After an error the pass
+    /// is of no more use.
+    pub async fn next_step(&self, pass: &mut Pass, keys: usize) -> Result<Step> {
+        self.scrub.step(pass, keys).await
+    }
+
+    /// Lets other daemons make a pass.
+    pub async fn end_pass(&self) -> Result<()> {
+        self.scrub.rest().await
     }
 
     /// The connections to all its servers.

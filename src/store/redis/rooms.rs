@@ -29,7 +29,7 @@ use crate::store::upkeep::Upkeep;
 const EXITS_MAX: usize = 4096;
 
 /// A session in a room.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Seat {
     pub(super) room: RoomId,
     pub(super) session: SessionId,
@@ -138,6 +138,6 @@ pub(super) fn may_be_in(standing: &Standing, room: RoomId) -> bool {
     match standing {
         Standing::Live(record) => record.room == Some(room),
         Standing::Unreadable(_) => true,
-        Standing::Nobody | Standing::Leftover => false,
+        Standing::Nobody | Standing::Leftover(_) => false,
     }
 }

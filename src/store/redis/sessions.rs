@@ -105,10 +105,11 @@ impl Records {
     }
 
     /// Removes indexes of sessions that are not their users' any more, unless they are other
-    /// users' by now. What became live again while we were at it is put back.
-    pub(super) async fn remove_indexes(&self, leftover: &[(UserId, SessionId)]) -> Result<()> {
+    /// users' by now. What became live again while we were at it is put back. Returns how many are
+    /// gone.
+    pub(super) async fn remove_indexes(&self, leftover: &[(UserId, SessionId)]) -> Result<u64> {
         if leftover.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let today = self.calendar.today().await?;
         let remove = leftover.iter().map(|(user, session)| remove_call(user, session)).collect();
@@ -117,13 +118,17 @@ impl Records {
         let ask: Vec<_> = tasks.iter().map(|task| self.call(task, today)).collect();
         let mut replies = self.servers.in_two_steps(remove, &ask).await.map_err(unreached)?;
         let asked = replies.split_off(leftover.len().min(replies.len()));
-        replies.into_iter().try_for_each(|removed| removed.map(|_| ()).map_err(refusal))?;
+        let mut gone = 0;
+        for removed in replies {
+            gone += u64::from(removed.map_err(refusal)? == Value::Int(1));
+        }
         for ((user, session), (task, reply)) in leftover.iter().zip(tasks.iter().zip(asked)) {
             if is_held(&self.finish(task, reply).await?) {
                 self.put_back(user, session).await?;
+                gone = gone.saturating_sub(1);
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     async fn put_back(&self, user: &UserId, session: &SessionId) -> Result<()> {

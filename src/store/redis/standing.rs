@@ -28,13 +28,13 @@ pub(super) enum Standing {
     /// To this record, and it is the record's live session.
     Live(Record),
     /// The index leads to a user whose record does not have it as its live session.
-    Leftover,
+    Leftover(UserId),
     /// The index or the record behind it can't be read.
     Unreadable(String),
 }
 
 /// Where an index leads.
-enum Owner {
+pub(super) enum Owner {
     Nobody,
     User(UserId),
     Unreadable(String),
@@ -54,9 +54,7 @@ impl Records {
 
     /// Where each session leads.
     pub(super) async fn standing_of_each(&self, sessions: &[SessionId]) -> Result<Vec<Standing>> {
-        let call = |session: &SessionId| Call::command("GET", session_key(session));
-        let replies = self.ask_each(sessions.iter().map(call).collect()).await?;
-        let owners: Vec<_> = replies.into_iter().map(owner).collect();
+        let owners = self.owner_of_each(sessions).await?;
         let users = owners.iter().filter_map(|owner| match owner {
             Owner::User(user) => Some(user.clone()),
             Owner::Nobody | Owner::Unreadable(_) => None,
@@ -65,9 +63,16 @@ impl Records {
         let standings = sessions.iter().zip(owners).map(|(session, owner)| match owner {
             Owner::Nobody => Standing::Nobody,
             Owner::Unreadable(why) => Standing::Unreadable(why),
-            Owner::User(_) => standing(session, reads.next()),
+            Owner::User(user) => standing(session, user, reads.next()),
         });
         Ok(standings.collect())
+    }
+
+    /// Where the index of each session leads.
+    pub(super) async fn owner_of_each(&self, sessions: &[SessionId]) -> Result<Vec<Owner>> {
+        let call = |session: &SessionId| Call::command("GET", session_key(session));
+        let replies = self.ask_each(sessions.iter().map(call).collect()).await?;
+        Ok(replies.into_iter().map(owner).collect())
     }
 
     /// Makes the calls in any order, at most [`CALLS_MAX`] at once.
@@ -111,12 +116,12 @@ fn owner(reply: Reply) -> Owner {
     }
 }
 
-fn standing(session: &SessionId, read: Option<Result<Option<Read>>>) -> Standing {
+fn standing(session: &SessionId, user: UserId, read: Option<Result<Option<Read>>>) -> Standing {
     match read {
         Some(Ok(Some(Read { record, open }))) if open.as_ref() == Some(session) => {
             Standing::Live(record)
         }
-        Some(Ok(_)) => Standing::Leftover,
+        Some(Ok(_)) => Standing::Leftover(user),
         Some(Err(error)) => Standing::Unreadable(error.to_string()),
         None => Standing::Unreadable("its record was not asked for".to_owned()),
     }

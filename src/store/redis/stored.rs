@@ -22,6 +22,8 @@ pub(super) const LOCK_KEY: &str = "stated:night:lock";
 
 /// What was counted last.
 pub(super) const POPULATION_KEY: &str = "stated:population";
+/// Who looks everything through.
+pub(super) const SCRUB_LOCK_KEY: &str = "stated:scrub:lock";
 /// What is written to see whether anything can be written; on a cluster, with a number behind it.
 pub(super) const CANARY_KEY: &str = "stated:canary";
 

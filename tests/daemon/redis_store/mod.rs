@@ -4,6 +4,7 @@ mod daemons;
 mod failures;
 mod neighbours;
 mod rooms;
+mod scrub;
 
 use crate::servers::redis::RedisServer;
 

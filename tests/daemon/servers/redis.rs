@@ -15,6 +15,8 @@ pub(crate) fn store_at(url: StoreUrl) -> Store {
         field_style: FieldStyle::Plain,
         connect_timeout: std::time::Duration::from_secs(1),
         command_timeout: std::time::Duration::from_secs(2),
+        scrub_interval: std::time::Duration::from_secs(3600),
+        scrub_keys_per_second: 2000,
     };
     Store { url, redis }
 }
