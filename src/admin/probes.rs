@@ -92,6 +92,7 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
         runtime: Runtime::read(),
         dependencies: &dependencies,
         night: picture.night.as_ref(),
+        stage: desk.nightly.doing().stage(picture.night.as_ref()),
     };
     let text = page::render(&desk.context, &found);
     ([(header::CONTENT_TYPE, page::MEDIA_TYPE)], text).into_response()

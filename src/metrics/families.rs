@@ -104,6 +104,11 @@ const COMMIT: Label =
 const FEATURES: Label =
     Label { name: "features", values: "cargo's features that are built in, if any" };
 
+const STAGE_LABEL: Label = Label {
+    name: "stage",
+    values: "`idle`, `listing` (SCHEDULER came, SCHEDULER_LAST did not), `delivering`, `retrying`, \
+             `too_long` (what is left fits no frame of auth), `elsewhere` (another daemon delivers)",
+};
 const CLOSED_BY: Label = Label {
     name: "closed_by",
     values: "`last` (SCHEDULER_LAST), `timeout` (none came within rollover.last_timeout), `operator`",
@@ -238,6 +243,8 @@ families! {
         "Closed days that auth has not acknowledged in full, as last read from the store";
     UNDELIVERED_AGE = Gauge "stated_night_undelivered_age_seconds" []
         "Time since the oldest of those was closed; 0 if there is none";
+    STAGE = Gauge "stated_night_stage" [STAGE_LABEL]
+        "1 for what the night's work of this daemon is at, 0 for the others";
     CLOSES = Counter "stated_night_closes_total" [CLOSED_BY]
         "Days that this daemon closed";
     BATCHES = Counter "stated_night_batches_delivered_total" []

@@ -16,6 +16,7 @@ use crate::build;
 use crate::config::Limits;
 use crate::config::running::{Loaded, Reloads};
 use crate::domain::{Context, UnixMillis};
+use crate::nightly::Stage;
 use crate::store::Night;
 
 /// The media type of the page.
@@ -36,6 +37,8 @@ pub struct Found<'a> {
     pub dependencies: &'a [(&'static str, bool)],
     /// Where the night stood when the store last answered.
     pub night: Option<&'a Night>,
+    /// What the night's work of this daemon is at.
+    pub stage: Stage,
 }
 
 /// Writes the page. It asks nobody: a store that hangs doesn't keep it waiting.
@@ -57,7 +60,7 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
     for (name, is_up) in found.dependencies {
         up.labelled([*name], u8::from(*is_up));
     }
-    put_night(&mut text, found.night, context);
+    put_night(&mut text, found, context);
     text.finish()
 }
 
@@ -122,7 +125,8 @@ fn put_connections(text: &mut Text, connections: &Connections, limits: &Limits) 
     text.family(&family::SENT).value(connections.sent_bytes.load(Relaxed));
 }
 
-fn put_night(text: &mut Text, night: Option<&Night>, context: &Context) {
+fn put_night(text: &mut Text, found: &Found<'_>, context: &Context) {
+    let night = found.night;
     text.family(&family::DAY).value_if_known(night.map(|night| night.day.0));
     let undelivered = night.map(|night| night.undelivered.len());
     text.family(&family::UNDELIVERED).value_if_known(undelivered);
@@ -131,6 +135,10 @@ fn put_night(text: &mut Text, night: Option<&Night>, context: &Context) {
         oldest.map_or(0.0, |day| UnixMillis::now().since(day.closed_at).as_secs_f64())
     });
     text.family(&family::UNDELIVERED_AGE).value_if_known(age);
+    let mut samples = text.family(&family::STAGE);
+    for stage in Stage::ALL {
+        samples.labelled([stage.name()], u8::from(stage == found.stage));
+    }
     let mut samples = text.family(&family::CLOSES);
     for (by, count) in context.store.closes() {
         samples.labelled([by.name()], count);

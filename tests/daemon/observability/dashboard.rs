@@ -493,11 +493,47 @@ fn store() -> Row {
             )],
         ),
         panel(
-            "Users",
-            "Users with a record, as far as the store knows without counting.",
+            "Users, live sessions, rooms",
+            "With Redis as they were last counted.",
             Kind::Lines,
             "none",
-            vec![query("stated_users{OF}", "{{instance}}")],
+            vec![
+                query("max(stated_users{OF})", "users"),
+                query("max(stated_sessions_live{OF})", "live sessions"),
+                query("max(stated_rooms{OF})", "rooms"),
+            ],
+        ),
+        panel(
+            "Mended by scrubs",
+            "What a crash between two keys left behind in Redis, by kind.",
+            Kind::Stack,
+            "none",
+            vec![query(
+                "sum by (kind) (increase(stated_store_scrub_mended_total{OF}[$__rate_interval]))",
+                "{{kind}}",
+            )],
+        ),
+        panel(
+            "Left to or alone by scrubs",
+            "Rooms' sets that were not changed as they should, and what the latest scrub did not \
+             understand.",
+            Kind::Lines,
+            "none",
+            vec![
+                query(
+                    "sum by (event) \
+                     (increase(stated_store_room_sets_missed_total{OF}[$__rate_interval]))",
+                    "missed {{event}}",
+                ),
+                query("max(stated_store_scrub_left_alone{OF})", "left alone"),
+            ],
+        ),
+        panel(
+            "Counted",
+            "Time since users, sessions and rooms were counted.",
+            Kind::Lines,
+            "s",
+            vec![query("time() - stated_store_counted_timestamp_seconds{OF}", "{{instance}}")],
         ),
     ];
     Row { title: "Store", panels }
@@ -624,6 +660,13 @@ fn night() -> Row {
             vec![query("stated_night_undelivered_age_seconds{OF}", "{{instance}}")],
         )
         .steps(1800.0, 3600.0),
+        panel(
+            "Stage",
+            "What the night's work of each daemon is at, over time; idle is left out.",
+            Kind::Lines,
+            "none",
+            vec![query("stated_night_stage{stage!=\"idle\", OF} == 1", "{{instance}} {{stage}}")],
+        ),
         panel(
             "Days closed, by cause",
             "last: SCHEDULER_LAST came; timeout: it did not; operator: by hand.",

@@ -13,7 +13,7 @@ use crate::admin::{metrics, observed, sample};
 use crate::fleet::Fleet;
 use crate::harness::{Daemon, Setup, wait_until};
 use crate::place::{Place, wait_for};
-use crate::requests::{enter, heartbeat, kick_out, leave};
+use crate::requests::{enter, heartbeat, kick_out, last, leave, listing, subscribe, unsubscribe};
 use crate::servers::redis::RedisServer;
 use crate::wire::Framing;
 
@@ -66,6 +66,40 @@ fn the_process_and_its_runtime_are_measured() {
     // The connections on which we ask may be closed sooner or later.
     let after = open("process_open_fds");
     assert!(after >= before + 45.0, "{before} {after}");
+}
+
+#[test]
+fn users_sessions_and_rooms_are_counted() {
+    let daemon = observed(Setup::new()).start();
+    let mut peer = daemon.connect();
+    peer.ask(subscribe("u1", 7, "s1"));
+    peer.ask(subscribe("u2", 7, "s2"));
+    peer.ask(subscribe("u3", 8, "s3"));
+    peer.ask(unsubscribe("s3"));
+    wait_until("they are counted", || {
+        let page = metrics(&daemon);
+        let of = |name: &str| sample(&page, name);
+        (of("stated_users"), of("stated_sessions_live"), of("stated_rooms"))
+            == (Some(3.0), Some(2.0), Some(1.0))
+    });
+    assert!(value(&daemon, "stated_store_counted_timestamp_seconds") > 1.7e9);
+}
+
+#[test]
+fn the_stage_of_the_night_is_the_one_that_is_1() {
+    let daemon = observed(Setup::new()).start();
+    let stage = || {
+        let page = metrics(&daemon);
+        let of_stage = |line: &str| line.starts_with("stated_night_stage{") && line.ends_with(" 1");
+        let lines: Vec<_> = page.lines().filter(|line| of_stage(line)).collect();
+        assert_eq!(lines.len(), 1, "{page}");
+        lines[0].split('"').nth(1).unwrap().to_owned()
+    };
+    wait_until("nothing is to be done", || stage() == "idle");
+    daemon.connect().ask(listing(&[("u1", "01:00:00")]));
+    wait_until("it is being listed", || stage() == "listing");
+    daemon.connect().ask(last(&[]));
+    wait_until("auth is not there, and is tried again", || stage() == "retrying");
 }
 
 /// Names and labels of all samples.
