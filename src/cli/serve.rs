@@ -59,6 +59,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
+    let _last_lines = log::LastLines;
     let notifier = Notifier::from_environment();
     let passed = match Passed::from_environment() {
         Ok(passed) => passed,

@@ -178,7 +178,12 @@ fn blank() -> Config {
             stamp: false,
             time_zone: TimeZone::utc(),
         },
-        log: Log { level: String::new(), format: LogFormat::Auto },
+        log: Log {
+            level: String::new(),
+            format: LogFormat::Auto,
+            journald_socket: String::new(),
+            max_unwritten_bytes: 0,
+        },
         admin: Admin { address: String::new(), token: None, closed_connections_max: 0 },
     }
 }

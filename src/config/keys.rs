@@ -300,8 +300,12 @@ fn rollover() -> Vec<Key<Rollover>> {
 }
 
 fn log() -> Vec<Key<Log>> {
-    let formats =
-        vec![("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let formats = vec![
+        ("auto", LogFormat::Auto),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+        ("journald", LogFormat::Journald),
+    ];
     vec![
         key(
             "level",
@@ -314,7 +318,21 @@ fn log() -> Vec<Key<Log>> {
             "format",
             "auto",
             word(formats, |log| &mut log.format),
-            "How lines are written; `auto` is text on a terminal and JSON elsewhere.",
+            "How lines are written; `auto` is text on a terminal, `journald` where standard error \
+             leads into systemd's journal, and JSON elsewhere.",
+        ),
+        key(
+            "journald_socket",
+            "/run/systemd/journal/socket",
+            text("an absolute path", checks::absolute_path, |log| &mut log.journald_socket),
+            "Where the journal listens, for `journald`.",
+        ),
+        key(
+            "max_unwritten_bytes",
+            "1 MiB",
+            size(64 * 1024..=256 * MIB, |log| &mut log.max_unwritten_bytes),
+            "Lines that wait for a slow reader of the log; further ones are lost and counted. What \
+             is below a warning leaves a quarter to what is not.",
         ),
     ]
 }

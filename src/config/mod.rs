@@ -310,17 +310,23 @@ pub struct Log {
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,
+    /// Where the journal listens.
+    pub journald_socket: String,
+    /// Bytes of lines that wait to be written.
+    pub max_unwritten_bytes: usize,
 }
 
 /// `log.format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
+    /// Text on a terminal, fields where it leads into the journal, JSON elsewhere.
     Auto,
     /// For people.
     Text,
     /// One object a line.
     Json,
+    /// Fields, for systemd's journal.
+    Journald,
 }
 
 /// `[admin]`: what operators ask the daemon over HTTP.

@@ -82,7 +82,12 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             stamp: false,
             time_zone: TimeZone::named("Asia/Seoul").unwrap(),
         },
-        log: Log { level: "info".to_owned(), format: LogFormat::Auto },
+        log: Log {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+            journald_socket: "/run/systemd/journal/socket".to_owned(),
+            max_unwritten_bytes: 1 << 20,
+        },
         admin: Admin {
             address: "127.0.0.1:8091".to_owned(),
             token: None,

@@ -253,6 +253,8 @@ families! {
         "Users in those frames";
     BATCH_RETRIES = Counter "stated_night_batches_retried_total" []
         "Frames of closed days that auth did not acknowledge, and that are sent again";
+    LOG_LOST = Counter "stated_log_lines_lost_total" []
+        "Lines of the log that nobody read in time, or that could not be written";
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::build;
 use crate::config::Limits;
 use crate::config::running::{Loaded, Reloads};
 use crate::domain::{Context, UnixMillis};
+use crate::log;
 use crate::nightly::Stage;
 use crate::store::Night;
 
@@ -61,6 +62,7 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
         up.labelled([*name], u8::from(*is_up));
     }
     put_night(&mut text, found, context);
+    text.family(&family::LOG_LOST).value(log::lost_lines());
     text.finish()
 }
 
