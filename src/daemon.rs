@@ -28,6 +28,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::{Deliverer, RedisStore};
 use crate::store::{Observed, StateStore, Store};
 use crate::systemd::vitals::Vitals;
+use crate::throttle;
 use crate::upstream::Upstream;
 
 /// The last steps get this long each even if the grace period is over.
@@ -126,6 +127,8 @@ impl Daemon {
             serving,
             rest,
         };
+        let stop = daemon.stop_rest.clone();
+        daemon.rest.spawn(async move { throttle::tell(stop).await });
         daemon.start_night();
         daemon.start_scrub();
         daemon.open_doors(listeners);

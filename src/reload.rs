@@ -8,6 +8,7 @@ use crate::config::effective::Change;
 use crate::config::mistake::Errors;
 use crate::config::running::{Loaded, Reading, Running};
 use crate::log;
+use crate::throttle;
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,7 @@ pub fn run(
 fn read(running: &Running, filter: &log::Filter) -> Result<Reading, Refused> {
     let reading = running.read_again()?;
     filter.set(&reading.loaded.config.log.level)?;
+    throttle::allow(reading.loaded.config.log.max_repeats as u64);
     Ok(reading)
 }
 

@@ -17,10 +17,7 @@ use subtle::ConstantTimeEq;
 use super::Desk;
 use super::answer::Refusal;
 use super::server::Asker;
-use crate::throttle::{Admitted, Throttle};
-
-/// Requests that were refused here are logged so often.
-static REFUSED: Throttle = Throttle::new();
+use crate::throttle::{Cause, admits};
 
 /// By what a request is judged.
 #[derive(Debug, Clone, Copy)]
@@ -64,10 +61,12 @@ fn check(desk: &Desk, request: &Request) -> Result<(), Refusal> {
 
 /// Anybody may make it refuse something, so that is logged only so often.
 fn log_refused(asker: Option<Asker>, method: &Method, path: &str, refusal: &Refusal) {
-    let Some(Admitted { held_back }) = REFUSED.admit() else { return };
+    if !admits(Cause::AdminRefused) {
+        return;
+    }
     let peer = asker.map(|Asker(peer)| tracing::field::display(peer));
     let status = refusal.status().as_u16();
-    tracing::warn!(peer, %method, path, status, held_back, "refused by the admin API: {refusal}");
+    tracing::warn!(peer, %method, path, status, "refused by the admin API: {refusal}");
 }
 
 fn is_changing(method: &Method) -> bool {

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::ADMIN_ADDRESS;
 use crate::connection::accept::BindError;
+use crate::throttle::{Cause, admits};
 
 /// Connections at once; whoever comes then is closed on.
 const CONNECTIONS_MAX: usize = 64;
@@ -109,7 +110,15 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                        if admits(Cause::AdminAcceptFailed) {
+                            tracing::warn!(
+                                connections = CONNECTIONS_MAX,
+                                "the admin server turns a client away: all places are taken"
+                            );
+                        }
+                        continue;
+                    };
                     let (router, stop) = (router.clone(), stop.clone());
                     tasks.spawn(async move {
                         answer(stream, Introduced::new(router, peer), stop).await;
@@ -117,7 +126,10 @@ impl Server {
                     });
                 }
                 Err(error) => {
-                    tracing::debug!("the admin server can't accept: {error}");
+                    if admits(Cause::AdminAcceptFailed) {
+                        let address = self.address;
+                        tracing::error!(%address, "the admin server can't accept: {error}");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

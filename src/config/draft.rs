@@ -183,6 +183,7 @@ fn blank() -> Config {
             format: LogFormat::Auto,
             journald_socket: String::new(),
             max_unwritten_bytes: 0,
+            max_repeats: 0,
         },
         admin: Admin { address: String::new(), token: None, closed_connections_max: 0 },
     }

@@ -334,6 +334,13 @@ fn log() -> Vec<Key<Log>> {
             "Lines that wait for a slow reader of the log; further ones are lost and counted. What \
              is below a warning leaves a quarter to what is not.",
         ),
+        key(
+            "max_repeats",
+            "10",
+            count(1..=1_000_000, |log: &mut Log| &mut log.max_repeats),
+            "Lines of one cause within ten seconds; further ones are held back, counted and told of.",
+        )
+        .live(),
     ]
 }
 

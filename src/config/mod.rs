@@ -314,6 +314,8 @@ pub struct Log {
     pub journald_socket: String,
     /// Bytes of lines that wait to be written.
     pub max_unwritten_bytes: usize,
+    /// Lines of one cause within ten seconds.
+    pub max_repeats: usize,
 }
 
 /// `log.format`

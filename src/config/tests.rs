@@ -87,6 +87,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             format: LogFormat::Auto,
             journald_socket: "/run/systemd/journal/socket".to_owned(),
             max_unwritten_bytes: 1 << 20,
+            max_repeats: 10,
         },
         admin: Admin {
             address: "127.0.0.1:8091".to_owned(),

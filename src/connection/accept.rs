@@ -22,7 +22,7 @@ use crate::config::{Limits, Listen};
 use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Counted};
 use crate::places::{Place, Places};
-use crate::throttle::{Admitted, Throttle};
+use crate::throttle::{Cause, admits};
 
 /// Connections that the kernel keeps while all workers are busy.
 const BACKLOG: u32 = 1024;
@@ -75,8 +75,6 @@ pub struct Door {
     places: Places,
     /// Cancelled when nobody is let in any more.
     closed: CancellationToken,
-    turned_away: Throttle,
-    failed: Throttle,
 }
 
 impl Listener {
@@ -142,8 +140,7 @@ impl Door {
         let hasher = DefaultHashBuilder::default();
         let shared = Arc::new(Shared { context, tasks, stop, hasher });
         let closed = CancellationToken::new();
-        let (turned_away, failed) = (Throttle::new(), Throttle::new());
-        Self { shared, registry, places, closed, turned_away, failed }
+        Self { shared, registry, places, closed }
     }
 
     /// Connections being served.
@@ -185,9 +182,9 @@ impl Door {
                     self.admit(stream, Origin { peer, listener, framing }).await;
                 }
                 Err(error) => {
-                    if let Some(Admitted { held_back }) = self.failed.admit() {
+                    if admits(Cause::AcceptFailed) {
                         let address = listener.address;
-                        tracing::warn!(%address, held_back, "accepting failed: {error}");
+                        tracing::error!(%address, "a connection can't be accepted: {error}");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -208,14 +205,18 @@ impl Door {
         let metrics = &self.shared.context.metrics;
         let Some(place) = self.place().await else {
             metrics.connections.turned_away.fetch_add(1, Relaxed);
-            if let Some(Admitted { held_back }) = self.turned_away.admit() {
+            if admits(Cause::TurnedAway) {
                 let max_connections = self.places.max();
-                tracing::warn!(%peer, max_connections, held_back, "turned away: no place is free");
+                tracing::warn!(
+                    %peer,
+                    max_connections,
+                    "a peer is turned away: all places are taken"
+                );
             }
             return;
         };
         if let Err(error) = set_options(&stream) {
-            tracing::debug!(%peer, "the socket keeps its defaults: {error}");
+            tracing::debug!(%peer, "the peer's socket keeps its defaults: {error}");
         }
         let counted = Counted::new(Arc::clone(metrics));
         let registered = self.registry.register(origin);
@@ -223,14 +224,16 @@ impl Door {
         let mut connection = Connection::new(stream, registered.account(), shared);
         self.shared.tasks.spawn(async move {
             let _place = place;
-            tracing::debug!(%peer, "connected");
+            tracing::debug!(%peer, "a peer connected");
             let served = connection.serve().await;
             let reason = served.as_ref().map_or(CloseReason::Lost, |reason| *reason);
             counted.close(reason);
             registered.close(reason);
             match served {
-                Ok(reason) => tracing::debug!(%peer, reason = reason.name(), "disconnected"),
-                Err(error) => tracing::debug!(%peer, "connection lost: {error}"),
+                Ok(reason) => tracing::debug!(%peer, reason = reason.name(), "a peer disconnected"),
+                Err(error) => {
+                    tracing::debug!(%peer, reason = reason.name(), "a peer was lost: {error}")
+                }
             }
         });
     }

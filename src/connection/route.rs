@@ -13,7 +13,7 @@ use super::request::{self, Request};
 use crate::domain::{self, Call, Context, Reply, UserId};
 use crate::domain::{auth, chat, room, scheduling, signaling};
 use crate::error::Code;
-use crate::throttle::{Admitted, Throttle};
+use crate::throttle::{Cause, admits};
 
 /// Why a request is answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -146,16 +146,11 @@ pub fn forwards_about(request: &Request) -> Option<&UserId> {
     }
 }
 
-/// One for each code, so that an outage neither fills the disk nor hides other errors.
-static LINES: [Throttle; Code::ALL.len()] = [const { Throttle::new() }; Code::ALL.len()];
-
+/// An unknown session is everyday life: whoever asks for such lines gets all of them.
 fn log(error: &Error) {
     let code = error.code();
-    let at = Code::ALL.iter().position(|other| *other == code);
-    let lines = at.and_then(|at| LINES.get(at));
-    let Some(Admitted { held_back }) = lines.and_then(Throttle::admit) else { return };
-    if held_back > 0 {
-        tracing::info!(code = code.code(), held_back, "more replies with this error");
+    if code != Code::UserNotFound && !admits(Cause::Answered(code)) {
+        return;
     }
     match code {
         Code::UserNotFound => tracing::debug!(code = code.code(), "answered: {error}"),

@@ -19,6 +19,7 @@ use self::journald::Journal;
 use self::outlet::Outlet;
 use self::sink::Sink;
 use crate::config::{self, LogFormat};
+use crate::throttle::{self, Cause};
 
 /// The log can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,7 @@ enum Dress {
 /// Sets up the log of this process; once in its life.
 pub fn start(log: &config::Log) -> Result<Filter, StartError> {
     let (filter, filter_layer) = Filter::new(&log.level)?;
+    throttle::allow(log.max_repeats as u64);
     let dress = Dress::of(log.format);
     let sink = match dress {
         Dress::Text { .. } | Dress::Json => Sink::Stderr,
@@ -72,7 +74,11 @@ pub fn start(log: &config::Log) -> Result<Filter, StartError> {
     tracing_subscriber::registry().with(filter_layer).with(lines).try_init()?;
     OUTLET.get_or_init(|| outlet);
     // A panic costs one task; it must be seen where everything else is seen.
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        if throttle::admits(Cause::Panicked) {
+            tracing::error!("{panic}");
+        }
+    }));
     Ok(filter)
 }
 

@@ -122,6 +122,12 @@ const RELOAD_OUTCOME: Label = Label {
     values: "`applied`, `refused` (something was wrong, and everything stayed as it was)",
 };
 
+const CAUSE: Label = Label {
+    name: "cause",
+    values: "the code of the error that was answered, `turned_away`, `accept_failed`, \
+             `admin_accept_failed`, `admin_refused`, `gateway_flaps`, `redis_flaps`, `panicked`",
+};
+
 macro_rules! families {
     ($($id:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
         $(
@@ -253,6 +259,8 @@ families! {
         "Users in those frames";
     BATCH_RETRIES = Counter "stated_night_batches_retried_total" []
         "Frames of closed days that auth did not acknowledge, and that are sent again";
+    LOG_HELD_BACK = Counter "stated_log_lines_held_back_total" [CAUSE]
+        "Lines of the log that were not written, as many of the same cause were";
     LOG_LOST = Counter "stated_log_lines_lost_total" []
         "Lines of the log that nobody read in time, or that could not be written";
 }

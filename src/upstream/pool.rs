@@ -23,6 +23,7 @@ use super::lease::Lease;
 use super::line::{Grant, NoConnection, Patience, Plan, State, refuse};
 use super::standing::Standing;
 use crate::config;
+use crate::throttle::{Cause, admits};
 
 /// While others hold the open connections and a trial is under way, a caller in line looks after
 /// this time whether another trial is due.
@@ -286,10 +287,10 @@ impl Pool {
     }
 
     fn log_recovery(&self, failures: u64) {
-        if failures > 0 {
-            let (peer, config) = (self.peer, self.config());
+        if failures > 0 && admits(Cause::GatewayFlaps) {
+            let (gateway, config) = (self.peer, self.config());
             let address = &config.address;
-            tracing::info!(peer, %address, failures, "{peer} is reachable again");
+            tracing::info!(gateway, %address, failures, "{gateway} is reachable again");
         }
     }
 
@@ -302,10 +303,10 @@ impl Pool {
 
     fn log_failure(&self, cause: ConnectFailure, failures: u64) {
         self.counters.failed.fetch_add(1, Relaxed);
-        if failures == 1 {
-            let (peer, config) = (self.peer, self.config());
+        if failures == 1 && admits(Cause::GatewayFlaps) {
+            let (gateway, config) = (self.peer, self.config());
             let address = &config.address;
-            tracing::warn!(peer, %address, %cause, "{peer} can't be reached: {cause}");
+            tracing::warn!(gateway, %address, "{gateway} can't be reached: {cause}");
         }
     }
 

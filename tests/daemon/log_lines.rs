@@ -156,7 +156,7 @@ fn lines_go_to_standard_error_for_as_long_as_the_journal_is_away() {
     // A new journal at the same place.
     let journal = Journal::bind(&socket);
     is_served(address);
-    journal.until("disconnected");
+    journal.until("a peer disconnected");
     assert!(daemon.stop().success());
 }
 

@@ -19,6 +19,7 @@ use crate::domain::{Context, UnixMillis};
 use crate::log;
 use crate::nightly::Stage;
 use crate::store::Night;
+use crate::throttle;
 
 /// The media type of the page.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -62,6 +63,10 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
         up.labelled([*name], u8::from(*is_up));
     }
     put_night(&mut text, found, context);
+    let mut samples = text.family(&family::LOG_HELD_BACK);
+    for (cause, count) in throttle::held_back() {
+        samples.labelled([cause.name()], count);
+    }
     text.family(&family::LOG_LOST).value(log::lost_lines());
     text.finish()
 }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::address::Address;
 use super::call::{self, Call, Reply, ScriptAs};
 use super::links::Links;
+use crate::throttle::{Cause, admits};
 
 /// How long a request that finds no connection waits for an attempt, from the attempt's beginning;
 /// and at the least, from its own. So requests do not pile up before a server that hangs.
@@ -231,16 +232,20 @@ impl Shared {
             match self.connect().await {
                 Ok((connection, address)) => {
                     let open = self.links.opened();
-                    tracing::info!(redis.address = %address, "connected to redis");
+                    if admits(Cause::RedisFlaps) {
+                        tracing::info!(redis.address = %address, "connected to redis");
+                    }
                     let why = self.use_until_dead(connection, number).await;
                     open.lost();
-                    tracing::warn!(redis.address = %address, error = %why, "lost redis");
+                    if admits(Cause::RedisFlaps) {
+                        tracing::warn!(redis.address = %address, "lost redis: {why}");
+                    }
                     (pause, is_told) = (BACK_OFF_MIN, true);
                 }
                 Err(why) => {
                     self.links.failed();
                     if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(redis.address = %self.address, error = %why, "no redis");
+                        tracing::warn!(redis.address = %self.address, "redis can't be reached: {why}");
                     }
                     self.ended.send_replace(Attempt { number, failure: Some(why) });
                     self.rest(begun_at, pause).await;
