@@ -35,8 +35,8 @@ impl Opened {
     }
 }
 
-/// A sentence on the heap, made in a frame of its own: those of all sentences together are too much
-/// for one frame of one stack.
+/// What is done for a sentence on the heap, made in a frame of its own: that of all sentences
+/// together is too much for one frame of one stack.
 fn boxed<'a, F: Future<Output = ()> + 'a>(
     sentence: impl FnOnce() -> F,
 ) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
@@ -81,10 +81,13 @@ async fn a_redis_cluster_does_what_every_store_does() {
     macro_rules! run_each {
         ($($sentence:ident)*) => {$(
             println!("{}", stringify!($sentence));
-            cluster.clear().await;
-            let opened = Opened::open(&cluster.store());
-            boxed(|| battery::$sentence(&opened.store)).await;
-            opened.close().await;
+            boxed(|| async {
+                cluster.clear().await;
+                let opened = Opened::open(&cluster.store());
+                boxed(|| battery::$sentence(&opened.store)).await;
+                opened.close().await;
+            })
+            .await;
         )*};
     }
     for_every_sentence!(run_each);
@@ -97,10 +100,13 @@ async fn a_redis_under_sentinel_does_what_every_store_does() {
     macro_rules! run_each {
         ($($sentence:ident)*) => {$(
             println!("{}", stringify!($sentence));
-            sentinel.master.ask::<()>(&["FLUSHALL"]).await;
-            let opened = Opened::open(&sentinel.store());
-            boxed(|| battery::$sentence(&opened.store)).await;
-            opened.close().await;
+            boxed(|| async {
+                sentinel.master.ask::<()>(&["FLUSHALL"]).await;
+                let opened = Opened::open(&sentinel.store());
+                boxed(|| battery::$sentence(&opened.store)).await;
+                opened.close().await;
+            })
+            .await;
         )*};
     }
     for_every_sentence!(run_each);
