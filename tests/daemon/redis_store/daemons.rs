@@ -186,6 +186,32 @@ async fn an_acknowledgement_that_was_cut_short_is_finished_by_whoever_comes_next
 }
 
 #[tokio::test]
+async fn a_frame_counts_once_whoever_finishes_it_and_however_often() {
+    let server = RedisServer::start().await;
+    let one = Opened::open(&server.store());
+    one.store.record_study_time(&user("u1"), &time("01:00")).await.unwrap();
+    one.store.close_day(&[], at(0), LAST_TIMEOUT).await.unwrap();
+    let limits = BatchLimits { users_max: 1, ..LIMITS };
+    let next = one.store.next_batch(limits).await.unwrap();
+    assert!(matches!(next, NextBatch::Send(_)), "{next:?}");
+    one.close().await;
+    let frame: Vec<String> = server.ask(&["HGETALL", "stated:night:batch"]).await;
+    // Daemons that die or fall asleep over the acknowledged frame, each at another place.
+    for _ in 0..3 {
+        let mut plant = vec!["HSET", "stated:night:batch", "acknowledged", "keep"];
+        plant.extend(frame.iter().map(String::as_str));
+        server.ask::<()>(&plant).await;
+        server.ask::<()>(&["HSETNX", "stated:night", "closed:1", "7"]).await;
+        let other = Opened::open(&server.store());
+        assert_eq!(other.store.next_batch(limits).await.unwrap(), NextBatch::Nothing);
+        let nights = other.store.night_history(9).await.unwrap();
+        assert_eq!((nights[0].users, nights[0].frames), (1, 1));
+        assert!(nights[0].delivered_at.is_some());
+        other.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_day_that_redis_lost_is_told_again() {
     let server = RedisServer::start().await;
     let daemon = Opened::open(&server.store());
