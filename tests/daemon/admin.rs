@@ -73,7 +73,7 @@ fn state_of(ready: &Value, dependency: &str) -> String {
     found["state"].as_str().unwrap().to_owned()
 }
 
-fn wait_for_status(daemon: &Daemon, path: &str, status: u16) -> Value {
+pub(crate) fn wait_for_status(daemon: &Daemon, path: &str, status: u16) -> Value {
     let mut answer = Value::Null;
     wait_until(&format!("{path} answers {status}"), || {
         let (found, body) = get(daemon, path);

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::{Call, RAISE_DAY};
-use super::night::{StoredNight, read_night};
+use super::format::{self, FORMAT, FORMAT_FIELD};
+use super::records::unexpected;
 use super::servers::Servers;
 use super::stored::NIGHT_KEY;
-use super::{refusal, unreached};
+use super::{refusal, text_of, unreached};
 use crate::domain::Day;
 use crate::store::{Error, Result};
 
@@ -63,6 +64,16 @@ struct Page {
     confirmed: Option<Instant>,
     /// When the latest question that failed was sent, and how.
     failed: Option<(Instant, Failure)>,
+}
+
+/// What the night's hash says that everybody has to know.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    day: Day,
+    /// The first day that is not wholly sealed, if any day was ever closed.
+    swept: Option<Day>,
+    /// Whether it names a format.
+    is_marked: bool,
 }
 
 /// An error that many may be told of.
@@ -156,8 +167,11 @@ impl Shared {
             let sent = Instant::now();
             let read = timeout(self.read_timeout, self.read()).await;
             let pause = match read.unwrap_or_else(|_| Err(Error::Slow(self.read_timeout))) {
-                Ok(night) => {
-                    self.confirm(sent, &night);
+                Ok(standing) => {
+                    self.confirm(sent, &standing);
+                    if !standing.is_marked {
+                        self.mark().await;
+                    }
                     READ_EVERY
                 }
                 Err(error) => {
@@ -173,22 +187,42 @@ impl Shared {
         }
     }
 
-    /// The night as it stands. The day never falls: if Redis has lost it, it is told again.
-    async fn read(&self) -> Result<StoredNight> {
-        let reply = self.servers.one(Call::command("HGETALL", NIGHT_KEY)).await;
-        let value: Value = reply.map_err(unreached)?.map_err(refusal)?;
-        let night = read_night(&value);
+    /// Where the night stands. The day never falls: if Redis has lost it, it is told again. Nothing
+    /// is read, and so nothing done, if a newer version wrote it.
+    async fn read(&self) -> Result<Standing> {
+        let call = Call::command("HMGET", NIGHT_KEY).arg("day").arg("swept").arg(FORMAT_FIELD);
+        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let Value::Array(fields) = &value else { return Err(unexpected()) };
+        let [day, swept, mark] = fields.as_slice() else { return Err(unexpected()) };
+        format::check(text_of(mark).as_deref())?;
+        let day_in = |field| text_of(field).and_then(|day| day.parse().ok()).map(Day);
+        let standing = Standing {
+            day: day_in(day).unwrap_or(Day::FIRST),
+            swept: day_in(swept),
+            is_marked: *mark != Value::Nil,
+        };
         let known = self.page.borrow().today.day;
-        if night.night.day < known {
+        if standing.day < known {
             self.raise(known).await?;
         }
-        Ok(night)
+        Ok(standing)
     }
 
-    fn confirm(&self, sent: Instant, night: &StoredNight) {
-        self.heard_of(night.night.day);
+    /// Says which format is written here. If that fails it is tried again after the next reading:
+    /// nobody waits for it.
+    async fn mark(&self) {
+        let call = Call::command("HSETNX", NIGHT_KEY).arg(FORMAT_FIELD).number(FORMAT);
+        match timeout(self.read_timeout, self.servers.one(call)).await {
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(error))) => tracing::debug!("the store takes no mark: {}", refusal(error)),
+            Ok(Err(_)) | Err(_) => tracing::debug!("the store is not marked yet"),
+        }
+    }
+
+    fn confirm(&self, sent: Instant, standing: &Standing) {
+        self.heard_of(standing.day);
         self.page.send_modify(|page| {
-            page.today.swept = night.swept.unwrap_or(page.today.day);
+            page.today.swept = standing.swept.unwrap_or(page.today.day);
             page.confirmed = Some(sent);
         });
     }

@@ -15,6 +15,7 @@ use crate::store::night::{Batch, ClosedBy, ClosedDay, NIGHTS_KEPT, PastNight};
 
 impl Records {
     pub(super) async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
+        self.calendar.today().await?;
         let call = Call::command("HGETALL", NIGHT_KEY);
         let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
         let mut nights = read_history(&value);

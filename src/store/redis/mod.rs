@@ -11,6 +11,7 @@ mod call;
 mod cluster;
 mod delivery;
 mod forget;
+mod format;
 mod frame;
 mod history;
 pub mod links;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::call::{BEGIN_LISTING, CLOSE_DAY, CLOSE_OVERDUE_DAY, Call, LIST_STUDY_TIME, Script};
+use super::format::{self, FORMAT_FIELD};
 use super::records::{Records, Task, unexpected};
 use super::stored::{NIGHT_KEY, study_time_json};
 use super::{new_operation, pairs_of, refusal, text_of, unreached};
@@ -19,6 +20,8 @@ pub(super) struct StoredNight {
     pub(super) night: Night,
     /// The first day that is not wholly sealed, if any day was ever closed.
     pub(super) swept: Option<Day>,
+    /// The mark of the format, if there is one.
+    format: Option<String>,
 }
 
 /// Why a day may end.
@@ -31,10 +34,14 @@ enum Ending {
 }
 
 /// Reads the night's hash. What is not ours or can't be read is passed over.
-pub(super) fn read_night(value: &Value) -> StoredNight {
+fn read_night(value: &Value) -> StoredNight {
     let mut night = Night { day: Day::FIRST, listed_at: None, undelivered: Vec::new() };
-    let mut swept = None;
+    let (mut swept, mut format) = (None, None);
     for (field, value) in pairs_of(value) {
+        if field == FORMAT_FIELD {
+            format = Some(value);
+            continue;
+        }
         let Ok(number) = value.parse::<u64>() else { continue };
         match field.as_str() {
             "day" => night.day = Day(number),
@@ -48,14 +55,16 @@ pub(super) fn read_night(value: &Value) -> StoredNight {
         }
     }
     night.undelivered.sort_by_key(|closed| closed.day);
-    StoredNight { night, swept }
+    StoredNight { night, swept, format }
 }
 
 impl Records {
     pub(super) async fn night(&self) -> Result<StoredNight> {
         let call = Call::command("HGETALL", NIGHT_KEY);
         let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
-        Ok(read_night(&value))
+        let night = read_night(&value);
+        format::check(night.format.as_deref())?;
+        Ok(night)
     }
 
     pub(super) async fn list_study_times(

@@ -65,6 +65,7 @@ impl Records {
     }
 
     pub(super) async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        let today = self.calendar.today().await?;
         let look_up = Call::command("GET", session_key(session));
         let owner = self.servers.one(look_up).await.map_err(unreached)?.map_err(refusal)?;
         let Value::BulkString(owner) = owner else { return Ok(None) };
@@ -76,7 +77,6 @@ impl Records {
         };
         let arguments = vec![session_json(session), new_operation().into_bytes()];
         let close = Task::new(&CLOSE_SESSION, &user, arguments);
-        let today = self.calendar.today().await?;
         let [removed, closed] = self.in_order([remove, self.call(&close, today)]).await?;
         removed.map_err(refusal)?;
         let values = match told(closed) {

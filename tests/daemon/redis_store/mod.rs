@@ -2,6 +2,7 @@
 
 mod daemons;
 mod failures;
+mod format;
 mod neighbours;
 mod rooms;
 mod scrub;
