@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, times_in};
 use crate::harness::{Setup, rest, start_in_vain, wait_until};
 use crate::place::Place;
 use crate::played::Act;
@@ -257,6 +257,67 @@ fn a_damaged_folder_is_refused_and_left_as_it_is() {
         assert!(log.has("is damaged at byte"), "{:?}", log.lines());
     }
     assert_eq!(fs::read(&file).unwrap(), damaged);
+}
+
+/// A folder as a version of format 1 left it in the middle of a night; its README says what is in it.
+fn folder_of_format_1() -> Place {
+    let place = Place::embedded();
+    let dir = place.dir.as_ref().unwrap();
+    fs::create_dir_all(dir).unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/embedded-format-1");
+    for file in files_below(Path::new(fixture)) {
+        if file.extension().is_none_or(|ending| ending != "md") {
+            fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    place
+}
+
+#[test]
+fn a_night_that_an_older_version_left_half_delivered_goes_on() {
+    let fleet = Fleet::new();
+    fleet.auth.behave(Act::HangUp);
+    let place = folder_of_format_1();
+    let setup = Setup::with(&fleet).keeps(&place).key("rollover.retry_max", "\"100ms\"");
+    let daemon = setup.start();
+    assert!(daemon.log.has("older versions of stated can't open it any more"));
+    fleet.auth.wait_told(1);
+    // Whatever the daemon dies over, its successor goes on.
+    daemon.kill();
+    let daemon = setup.start();
+    assert!(!daemon.log.has("older versions"), "the second time it is nothing new");
+    daemon.connect().served(unsubscribe("s1b"));
+    fleet.auth.behave(Act::Echo);
+    let frames = || {
+        let mut frames: Vec<_> = fleet.auth.told().iter().map(|frame| times_in(frame)).collect();
+        frames.dedup();
+        frames.iter_mut().for_each(|times| times.sort());
+        frames
+    };
+    wait_until("both days are delivered", || frames().len() >= 3);
+    let of = |user: &str, time: &str| (user.to_owned(), Some(time.to_owned()));
+    let first = vec![of("u1", "01:30:00"), of("u2", "02:00:00")];
+    let rest = vec![of("u4", "04:00:00"), of("가", "03:30:00")];
+    let second = vec![of("u1", "00:05:00"), of("u2", "00:20:00"), ("u5".to_owned(), None)];
+    assert_eq!(frames()[..3], [first, rest, second]);
+}
+
+#[test]
+fn a_folder_of_a_newer_version_is_refused_by_name_and_left_as_it_is() {
+    let place = folder_of_format_1();
+    let version = place.dir.as_ref().unwrap().join("VERSION");
+    fs::write(&version, "stated embedded store, format 3\n").unwrap();
+    let contents = || {
+        let mut files = files_below(place.dir.as_ref().unwrap());
+        files.sort();
+        files.into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect::<Vec<_>>()
+    };
+    let before = contents();
+    let (status, log) = start_in_vain(&Setup::new().keeps(&place));
+    assert!(!status.success());
+    let told = "was written in format 3 by a newer stated, this one knows up to format 2";
+    assert!(log.has(told), "{:?}", log.lines());
+    assert_eq!(contents(), before);
 }
 
 #[test]

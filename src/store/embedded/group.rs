@@ -20,7 +20,7 @@
 
 /// The format that is written.
 ///
-/// 1 is what 0.1.0 wrote. 2 has records of past nights besides.
+/// 1 was written before nights were remembered; 2 has records of past nights besides.
 pub(super) const FORMAT: u32 = 2;
 /// The oldest format that is read.
 pub(super) const FORMAT_OLDEST: u32 = 1;

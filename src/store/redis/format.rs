@@ -10,7 +10,7 @@ use crate::store::{Error, Result};
 /// The field of the mark.
 pub(super) const FORMAT_FIELD: &str = "format";
 /// The format that is written, and the newest that is read. Data without a mark are of this format
-/// too: 0.1.0 wrote none, and nor does the service whose records we take over.
+/// too: there were none at first, and the service whose records we take over writes none.
 pub(super) const FORMAT: u32 = 1;
 
 /// Whether the store may be worked with, given its mark.
