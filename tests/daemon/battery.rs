@@ -51,6 +51,7 @@ macro_rules! for_every_sentence {
             a_plan_follows_a_frame_at_every_step
             nights_are_remembered_with_who_closed_them_and_what_was_told
             as_many_nights_are_remembered_as_are_named
+            a_day_is_delivered_though_a_later_one_is_not
             a_close_by_hand_ends_the_night_that_was_listing
             a_user_is_known_with_the_record_and_whether_the_session_is_live
             looking_a_session_up_leaves_it_as_it_is
@@ -711,6 +712,31 @@ pub(crate) async fn as_many_nights_are_remembered_as_are_named(store: &impl Stat
     let nights = store.night_history(usize::MAX).await.unwrap();
     let days: Vec<_> = nights.iter().map(|night| night.closed.day.0).collect();
     assert_eq!(days, (4..=closes).rev().collect::<Vec<_>>());
+}
+
+pub(crate) async fn a_day_is_delivered_though_a_later_one_is_not(store: &impl StateStore) {
+    for day in 1..=3 {
+        study(store, "u1", "01:00").await;
+        study(store, "u2", "01:00").await;
+        assert_eq!(close_day(store, &[], day).await, Day(day));
+    }
+    let limits = BatchLimits { users_max: 1, ..LIMITS };
+    let first = loop {
+        let NextBatch::Send(batch) = store.next_batch(limits).await.unwrap() else {
+            panic!("three days are closed");
+        };
+        if batch.closed.day != Day(1) {
+            break batch;
+        }
+        let (night, nights) = (store.night().await.unwrap(), store.night_history(9).await.unwrap());
+        assert_eq!((night.undelivered.len(), nights[2].delivered_at), (3, None));
+        acknowledge(store, &batch, KeepOnline::Yes).await;
+    };
+    assert_eq!(first.closed.day, Day(2));
+    let (night, nights) = (store.night().await.unwrap(), store.night_history(9).await.unwrap());
+    let days: Vec<_> = night.undelivered.iter().map(|closed| closed.day.0).collect();
+    assert_eq!(days, [2, 3]);
+    assert!(nights[2].delivered_at.is_some() && nights[1].delivered_at.is_none(), "{nights:?}");
 }
 
 pub(crate) async fn a_close_by_hand_ends_the_night_that_was_listing(store: &impl StateStore) {

@@ -54,6 +54,8 @@ impl State {
         let closed = ClosedDay { day, closed_at: delivery.closed_at };
         self.undelivered.insert(day, delivery);
         let Some(users) = users else { return FormStep::Continue };
+        // The older ones were looked at to their end, and what was found is with auth.
+        self.end_days(journal, |of_day, delivery| of_day < day && delivery.too_long == 0);
         let batch = Batch { id: Batch::new_id(), closed, users };
         journal.batch(Some(&batch));
         self.batch = Some(batch.clone());
@@ -65,7 +67,7 @@ impl State {
     /// are looked for from the beginning.
     fn unform(&mut self, journal: &mut impl Journal, batch: &Batch) {
         if let Some(delivery) = self.undelivered.get_mut(&batch.closed.day) {
-            delivery.next_slot = 0;
+            (delivery.next_slot, delivery.too_long) = (0, 0);
         }
         journal.batch(None);
         self.night_position = journal.position();
@@ -105,22 +107,36 @@ impl State {
     /// Every closed day was looked at to its end: forgets the delivered ones, starts the others
     /// over for the next time somebody asks.
     fn end_of_pass(&mut self, journal: &mut impl Journal) -> Seen<NextBatch> {
-        let delivered = self.undelivered.extract_if(.., |_, delivery| delivery.too_long == 0);
-        let delivered: Vec<Day> = delivered.map(|(day, _)| day).collect();
+        let has_ended = self.end_days(journal, |_, delivery| delivery.too_long == 0);
         let users = self.undelivered.values().map(|delivery| delivery.too_long).sum();
         for delivery in self.undelivered.values_mut() {
             *delivery = Delivery { closed_at: delivery.closed_at, next_slot: 0, too_long: 0 };
         }
         let next = if users > 0 { NextBatch::TooLong { users } } else { NextBatch::Nothing };
+        match has_ended {
+            true => self.commit(journal, next),
+            false => Seen { value: next, position: self.night_position },
+        }
+    }
+
+    /// Forgets the closed days of which nothing is left to tell; says whether there were any.
+    fn end_days(
+        &mut self,
+        journal: &mut impl Journal,
+        is_delivered: impl Fn(Day, Delivery) -> bool,
+    ) -> bool {
+        let delivered =
+            self.undelivered.extract_if(.., |day, delivery| is_delivered(*day, *delivery));
+        let delivered: Vec<Day> = delivered.map(|(day, _)| day).collect();
         if delivered.is_empty() {
-            return Seen { value: next, position: self.night_position };
+            return false;
         }
         let now = UnixMillis::now();
         for day in delivered {
             self.remember_delivery(journal, day, now);
         }
         self.write_night(journal);
-        self.commit(journal, next)
+        true
     }
 
     /// [`crate::store::StateStore::acknowledge_batch`].
