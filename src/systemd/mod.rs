@@ -5,4 +5,5 @@
 
 pub mod notify;
 pub mod report;
+mod status;
 pub mod vitals;

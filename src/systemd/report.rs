@@ -14,11 +14,9 @@ use sd_notify::NotifyState;
 use tokio::time::sleep;
 
 use super::notify::Notifier;
+use super::status::{self, RELOADING, Reload};
 use super::vitals::{Ailment, StoreState, Vitals};
-use crate::domain::UnixMillis;
-use crate::log::chain;
 use crate::reload::Refused;
-use crate::store::Night;
 
 /// How often figures and health are looked at, unless the watchdog wants it more often.
 const BEAT_MAX: Duration = Duration::from_secs(3);
@@ -30,9 +28,6 @@ const PATIENCE_MAX: Duration = Duration::from_secs(2);
 const START_EXTENSION: Duration = Duration::from_secs(30);
 /// What a stop may take beyond its grace period, which is when the store closes.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
-
-/// What is said while the configuration is read.
-const RELOADING: &str = "reading the configuration again";
 
 /// Tells the service manager how the daemon is.
 #[derive(Debug)]
@@ -47,20 +42,6 @@ pub struct Reporter {
     /// `READY` is owed to a manager that heard `RELOADING`.
     owes_ready: bool,
     healthy: bool,
-}
-
-#[derive(Debug)]
-enum Reload {
-    /// There was none.
-    None,
-    Applied {
-        at: UnixMillis,
-    },
-    Refused {
-        at: UnixMillis,
-        /// In one line.
-        why: String,
-    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +85,9 @@ impl Reporter {
             Phase::Starting | Phase::Stopping => {}
             Phase::Serving => {
                 self.owes_ready = true;
-                let now = monotonic_now();
-                let told =
-                    [Some(NotifyState::Reloading), now, Some(NotifyState::Status(RELOADING))];
-                let told: Vec<_> = told.into_iter().flatten().collect();
+                let mut told = vec![NotifyState::Reloading, NotifyState::Status(RELOADING)];
+                // Managers from systemd 253 on tell by it which reload is meant.
+                told.extend(NotifyState::monotonic_usec_now());
                 if self.notifier.send(&told) {
                     RELOADING.clone_into(&mut self.status);
                 }
@@ -117,17 +97,14 @@ impl Reporter {
 
     /// Says what became of it: `refused` if nothing was changed.
     pub fn reloaded(&mut self, refused: Option<&Refused>) {
-        let at = UnixMillis::now();
-        self.reload = match refused {
-            None => Reload::Applied { at },
-            Some(refused) => Reload::Refused { at, why: first_line(refused) },
-        };
+        self.reload = Reload::now(refused);
         self.say_ready_again();
     }
 
     /// Says that the daemon stops, and how long that may take.
     pub fn stopping(&mut self, grace: Duration) {
         self.phase = Phase::Stopping;
+        self.owes_ready = false;
         let most = grace.saturating_add(STOP_MARGIN);
         self.notifier.send(&[NotifyState::Stopping, extension(most)]);
         self.say_status("stopping".to_owned());
@@ -154,19 +131,17 @@ impl Reporter {
             Phase::Starting => {
                 let store = self.vitals.ask_store(patience).await;
                 match store {
-                    StoreState::Answers(_) => self.say_ready(self.serving(&store)),
+                    StoreState::Answers(_) => {
+                        self.say_ready(status::serving(&self.vitals, &store, &self.reload));
+                    }
                     StoreState::Fails(_) | StoreState::Silent(_) => {
-                        let configuration = self.configuration();
-                        self.say_status(format!(
-                            "waiting for the store; {}{configuration}",
-                            said(&store)
-                        ));
+                        self.say_status(status::waiting(&self.vitals, &store, &self.reload));
                     }
                 }
             }
             Phase::Serving => {
                 let store = self.vitals.ask_store(patience).await;
-                self.say_status(self.serving(&store));
+                self.say_status(status::serving(&self.vitals, &store, &self.reload));
             }
             Phase::Stopping => self.say_status(format!("stopping; connections: {connections}")),
         }
@@ -192,33 +167,10 @@ impl Reporter {
     /// Ends what [`Reporter::reloading`] began. Said until it is heard, as in [`Self::say_ready`].
     fn say_ready_again(&mut self) {
         if self.owes_ready {
-            let status = without_controls(&format!("serving{}", self.configuration()));
+            let status = without_controls(&status::reloaded(&self.vitals, &self.reload));
             self.owes_ready =
                 !self.notifier.send(&[NotifyState::Ready, NotifyState::Status(&status)]);
         }
-    }
-
-    fn serving(&self, store: &StoreState) -> String {
-        let (connections, in_flight) = (self.vitals.connections(), self.vitals.in_flight());
-        let (store, configuration) = (said(store), self.configuration());
-        format!(
-            "serving; connections: {connections}; in flight: {in_flight}; {store}{configuration}"
-        )
-    }
-
-    /// What is to be known of the configuration, if anything is.
-    fn configuration(&self) -> String {
-        let mut said = match &self.reload {
-            Reload::None => String::new(),
-            Reload::Applied { at } => format!("; reloaded at {}", time(*at)),
-            Reload::Refused { at, why } => format!("; reload refused at {}: {why}", time(*at)),
-        };
-        let needs_restart = self.vitals.needs_restart();
-        if !needs_restart.is_empty() {
-            said.push_str("; a restart is needed for ");
-            said.push_str(&needs_restart.join(", "));
-        }
-        said
     }
 
     fn say_status(&mut self, status: String) {
@@ -248,53 +200,8 @@ fn extension(by: Duration) -> NotifyState<'static> {
     NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))
 }
 
-/// The manager compares it with its own clock, which is the machine's.
-fn monotonic_now() -> Option<NotifyState<'static>> {
-    NotifyState::monotonic_usec_now().ok()
-}
-
-/// The first of several lines, and how many follow.
-fn first_line(refused: &Refused) -> String {
-    let text = chain(refused).to_string();
-    match refused {
-        Refused::Log(_) => text,
-        Refused::Configuration(errors) => match errors.mistakes.as_slice() {
-            [] => text,
-            [only] => only.to_string(),
-            [first, more @ ..] => format!("{first} (and {} more)", more.len()),
-        },
-    }
-}
-
 fn without_controls(text: &str) -> String {
     text.replace(char::is_control, " ")
-}
-
-/// To the second, in UTC.
-fn time(at: UnixMillis) -> jiff::Timestamp {
-    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)
-}
-
-fn said(store: &StoreState) -> String {
-    match store {
-        StoreState::Answers(night) => format!("the store answers; {}", stands(night)),
-        StoreState::Fails(error) => error.clone(),
-        StoreState::Silent(patience) => format!("the store did not answer within {patience:?}"),
-    }
-}
-
-fn stands(night: &Night) -> String {
-    let day = night.day.0;
-    let listing = if night.listed_at.is_some() { ", being listed" } else { "" };
-    match night.undelivered.as_slice() {
-        [] => format!("day {day}{listing}, all closed days delivered"),
-        [first, ..] => format!(
-            "day {day}{listing}, closed days undelivered: {} from day {} on",
-            night.undelivered.len(),
-            first.day.0
-        ),
-    }
 }
 
 #[cfg(test)]

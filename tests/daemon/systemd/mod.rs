@@ -1,5 +1,6 @@
 //! The program under a service manager: what it tells, and the sockets it is passed.
 
+mod reload;
 mod units;
 
 use std::io;
@@ -104,8 +105,12 @@ async fn ask(stream: &mut TcpStream) -> io::Result<String> {
 }
 
 fn terminate(daemon: &Child) {
+    signal(daemon, "-TERM");
+}
+
+fn signal(daemon: &Child, name: &str) {
     let id = daemon.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
 }
 
 async fn exit(daemon: Child) -> (bool, String) {

@@ -44,6 +44,24 @@ fn the_unit_waits_longer_for_a_stop_than_a_stop_takes() {
     }
 }
 
+/// The signal that the reload's command sends is the one on which the daemon reads its configuration
+/// again, as the tests of `reload` have it.
+#[test]
+fn the_unit_reloads_by_the_signal_the_daemon_listens_to() {
+    assert_eq!(values(&unit("stated.service"), "ExecReload"), ["/bin/kill -HUP $MAINPID"]);
+    assert_eq!(values(&unit("stated.service"), "Type"), ["notify"]);
+}
+
+/// The default address has room for one daemon: the others would go without an admin server.
+#[test]
+fn the_installed_configuration_and_the_guide_give_each_daemon_an_admin_address() {
+    let guide = std::fs::read_to_string(in_project("systemd/README.md")).unwrap();
+    let text = std::fs::read_to_string(in_project("systemd/stated.toml")).unwrap();
+    assert!(installed().admin.address.ends_with(":8091"));
+    assert!(guide.contains("needs an `admin.address` of its own"));
+    assert!(text.contains("each needs an address of its own"));
+}
+
 #[test]
 fn the_unit_names_what_is_installed() {
     let service = unit("stated.service");
