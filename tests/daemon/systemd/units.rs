@@ -48,7 +48,7 @@ fn the_unit_waits_longer_for_a_stop_than_a_stop_takes() {
 /// again, as the tests of `reload` have it.
 #[test]
 fn the_unit_reloads_by_the_signal_the_daemon_listens_to() {
-    assert_eq!(values(&unit("stated.service"), "ExecReload"), ["/bin/kill -HUP $MAINPID"]);
+    assert_eq!(values(&unit("stated.service"), "ExecReload"), ["kill -HUP $MAINPID"]);
     assert_eq!(values(&unit("stated.service"), "Type"), ["notify"]);
 }
 
