@@ -1,5 +1,10 @@
 //! The admin API of a real daemon, asked over real HTTP, held against its document.
 
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
@@ -475,4 +480,33 @@ fn an_operator_sees_what_a_close_would_do_and_closes_the_day() {
     assert_eq!((&past["day"], &past["closed_by"]), (&1.into(), &"operator".into()));
     assert_eq!((&past["users"], &past["frames"]), (&2.into(), &1.into()));
     assert_eq!(get(&daemon, "/api/v1/night")["delivered_users"], 2);
+}
+
+#[test]
+fn a_busy_connection_that_is_closed_was_answered_every_request_that_was_read() {
+    let daemon = observed(Setup::new()).start();
+    let mut peer = daemon.connect();
+    let id = listed(&daemon, &peer)["id"].clone();
+    let stream = peer.stream().try_clone().unwrap();
+    let is_enough = Arc::new(AtomicBool::new(false));
+    let enough = Arc::clone(&is_enough);
+    let sender = thread::spawn(move || {
+        let frame = Framing::Length4.frame(heartbeat().as_bytes());
+        while !enough.load(Relaxed) && (&stream).write_all(&frame).is_ok() {}
+    });
+    let mut replies = 0;
+    while replies < 1000 {
+        peer.reply();
+        replies += 1;
+    }
+    assert_eq!(close(&daemon, &json!({ "id": id })).status, 202);
+    is_enough.store(true, Relaxed);
+    while peer.try_reply().is_ok() {
+        replies += 1;
+    }
+    sender.join().unwrap();
+    drop(peer);
+    let end = wait_for_end(&daemon, &id);
+    assert_eq!((&end["reason"], &end["in_flight"]), (&"operator".into(), &0.into()));
+    assert_eq!(end["requests"], replies);
 }
