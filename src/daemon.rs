@@ -107,12 +107,8 @@ impl Daemon {
         });
         let nightly = Arc::new(Nightly::new(Arc::clone(&context), stop_serving.clone()));
         let registry = Arc::new(Registry::new(config.admin.closed_connections_max));
-        let door = Arc::new(Door::new(
-            Arc::clone(&context),
-            Arc::clone(&registry),
-            serving.clone(),
-            stop_serving.clone(),
-        ));
+        let door =
+            Arc::new(Door::new(Arc::clone(&context), Arc::clone(&registry), serving.clone()));
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let bells = listeners.iter().map(Listener::bell).collect();
         let daemon = Self {
@@ -218,6 +214,7 @@ impl Daemon {
         self.door.close();
         sleep_until(deadline.min(Instant::now() + LAST_WORDS)).await;
         self.stop_serving.cancel();
+        self.door.stop();
         self.serving.close();
         if timeout_at(deadline, self.serving.wait()).await.is_err() {
             tracing::warn!(

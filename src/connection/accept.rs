@@ -130,15 +130,10 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Door {
     /// A door with `limits.max_connections` places.
-    pub fn new(
-        context: Arc<Context>,
-        registry: Arc<Registry>,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
+    pub fn new(context: Arc<Context>, registry: Arc<Registry>, tasks: TaskTracker) -> Self {
         let places = Places::new(context.running.now().config.limits.max_connections);
         let hasher = DefaultHashBuilder::default();
-        let shared = Arc::new(Shared { context, tasks, stop, hasher });
+        let shared = Arc::new(Shared { context, tasks, hasher });
         let closed = CancellationToken::new();
         Self { shared, registry, places, closed }
     }
@@ -161,6 +156,11 @@ impl Door {
     /// Lets nobody in any more. Whoever is in stays.
     pub fn close(&self) {
         self.closed.cancel();
+    }
+
+    /// Those who are in are to leave: what they said is answered, and nothing more is read.
+    pub fn stop(&self) {
+        self.registry.stop();
     }
 
     /// Accepts until the door is closed.

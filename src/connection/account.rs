@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
@@ -46,8 +46,21 @@ pub struct Account {
     /// Bytes that the peer was sent.
     pub sent_bytes: Tally,
     last_error: Mutex<Option<Box<LastError>>>,
-    close_asked: AtomicBool,
+    /// A [`Wish`]; it only grows.
+    wish: AtomicU8,
     task: AtomicWaker,
+}
+
+/// What is wanted of a connection from outside. A later one goes beyond those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// That it goes on.
+    Nothing,
+    /// That it ends with what was said: the daemon stops.
+    Stop,
+    /// The same for itself, and not to wait long for a peer that does not read: an operator closes
+    /// it.
+    Close,
 }
 
 /// A figure that one task keeps and others read. As nobody else writes it, counting is a load and a
@@ -119,7 +132,7 @@ impl Account {
             received_bytes: Tally::default(),
             sent_bytes: Tally::default(),
             last_error: Mutex::default(),
-            close_asked: AtomicBool::new(false),
+            wish: AtomicU8::new(Wish::Nothing as u8),
             task: AtomicWaker::new(),
         }
     }
@@ -136,21 +149,28 @@ impl Account {
         let _cut: fmt::Result = write!(Bounded { text: &mut last.text }, "{error}");
     }
 
-    /// Asks its task to close the connection. Asking again changes nothing.
-    pub fn ask_to_close(&self) {
-        self.close_asked.store(true, Ordering::Release);
+    /// Tells its task what is wanted of the connection. To tell it again changes nothing.
+    pub fn ask(&self, wish: Wish) {
+        self.wish.fetch_max(wish as u8, Ordering::AcqRel);
         self.task.wake();
     }
 
-    /// Ready once the connection is to be closed. Only its own task asks.
-    pub(super) fn poll_close_asked(&self, task: &TaskContext<'_>) -> Poll<()> {
-        if !self.close_asked.load(Ordering::Acquire) {
+    /// Ready once more is wanted than what was `heeded`. Only its own task asks.
+    pub(super) fn poll_wish(&self, heeded: Wish, task: &TaskContext<'_>) -> Poll<Wish> {
+        if self.wish() <= heeded {
             self.task.register(task.waker());
-            if !self.close_asked.load(Ordering::Acquire) {
-                return Poll::Pending;
-            }
         }
-        Poll::Ready(())
+        // It may have come while the task was registered.
+        match self.wish() {
+            wish if wish > heeded => Poll::Ready(wish),
+            Wish::Nothing | Wish::Stop | Wish::Close => Poll::Pending,
+        }
+    }
+
+    fn wish(&self) -> Wish {
+        let wish = self.wish.load(Ordering::Acquire);
+        let known = [Wish::Stop, Wish::Close].into_iter().find(|known| *known as u8 == wish);
+        known.unwrap_or(Wish::Nothing)
     }
 
     /// As it stands now.

@@ -15,7 +15,7 @@ pub mod route;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
@@ -26,13 +26,12 @@ use hashbrown::DefaultHashBuilder;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
 use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Connections};
-use account::Account;
+use account::{Account, Wish};
 use frame::{Decoder, Framing};
 use in_flight::InFlight;
 use request::Request;
@@ -57,8 +56,6 @@ pub struct Shared {
     pub context: Arc<Context>,
     /// Where work goes on whose request was answered for being late.
     pub tasks: TaskTracker,
-    /// Cancelled when the daemon stops.
-    pub stop: CancellationToken,
     /// One hasher, so that hashes of one connection compare.
     pub hasher: DefaultHashBuilder,
 }
@@ -158,8 +155,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn exchange(&mut self) -> io::Result<Exchanged> {
-        let (stop, account) = (self.shared.stop.clone(), Arc::clone(&self.account));
-        let mut stopped = pin!(stop.cancelled());
+        let account = Arc::clone(&self.account);
+        let mut heeded = Wish::Nothing;
         // Set when an operator closes the connection.
         let mut cut: Option<Pin<Box<Sleep>>> = None;
         loop {
@@ -168,13 +165,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 done = poll_fn(|task| self.poll_exchange(task)) => {
                     return done.map(|()| Exchanged::All);
                 }
-                () = &mut stopped, if self.input.state == InputState::Open => {
-                    self.drain(CloseReason::Stopping);
-                }
-                () = poll_fn(|task| account.poll_close_asked(task)), if cut.is_none() => {
-                    self.drain(CloseReason::Operator);
-                    // By then every answer is there: what is left is not read by the peer.
-                    cut = Some(Box::pin(sleep(self.shared.limits().request_timeout)));
+                wish = poll_fn(|task| account.poll_wish(heeded, task)) => {
+                    heeded = wish;
+                    match wish {
+                        Wish::Nothing => {}
+                        Wish::Stop => self.drain(CloseReason::Stopping),
+                        Wish::Close => {
+                            self.drain(CloseReason::Operator);
+                            // By then every answer is there: what is left the peer doesn't read.
+                            cut = Some(Box::pin(sleep(self.shared.limits().request_timeout)));
+                        }
+                    }
                 }
                 () = poll_fn(|task| poll_timer(cut.as_mut(), task)), if cut.is_some() => {
                     return Ok(Exchanged::CutShort);
@@ -411,13 +412,12 @@ mod tests {
         let shared = Shared {
             context: context(),
             tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
             hasher: DefaultHashBuilder::default(),
         };
         let account = Arc::new(Account::new(1, origin));
         let mut connection = Connection::new(duplex(1).0, account, Arc::new(shared));
         let kept = size_of_val(&connection);
         let task = kept + size_of_val(&connection.serve());
-        assert!(task <= 640, "{task} bytes");
+        assert!(task <= 512, "{task} bytes");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::account::{Account, Origin, Snapshot};
+use super::account::{Account, Origin, Snapshot, Wish};
 use crate::domain::UnixMillis;
 use crate::metrics::connections::CloseReason;
 
@@ -23,6 +23,8 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct State {
     last_id: u64,
+    /// Whether connections are only let in to be told that the daemon stops.
+    stopping: bool,
     open: BTreeMap<u64, Arc<Account>>,
     /// The latest last, at most `closed_max`.
     closed: VecDeque<Closed>,
@@ -69,6 +71,9 @@ impl Registry {
         let mut state = self.state();
         state.last_id += 1;
         let account = Arc::new(Account::new(state.last_id, origin));
+        if state.stopping {
+            account.ask(Wish::Stop);
+        }
         state.open.insert(account.id, Arc::clone(&account));
         drop(state);
         Registered { registry: Arc::clone(self), account, reason: CloseReason::Cut }
@@ -107,6 +112,17 @@ impl Registry {
     /// The open connection with this id.
     pub fn find(&self, id: u64) -> Option<Arc<Account>> {
         self.state().open.get(&id).cloned()
+    }
+
+    /// The daemon stops: tells it those that are open, and those that were let in and come yet.
+    pub fn stop(&self) {
+        let mut state = self.state();
+        state.stopping = true;
+        let open: Vec<_> = state.open.values().cloned().collect();
+        drop(state);
+        for account in open {
+            account.ask(Wish::Stop);
+        }
     }
 
     fn end(&self, account: &Account, reason: CloseReason) {
@@ -153,6 +169,7 @@ impl Drop for Registered {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
     use crate::connection::frame::Framing;
@@ -218,5 +235,22 @@ mod tests {
         drop(registry.register(origin()));
         let page = registry.closed(None, 1);
         assert_eq!(page.items.first().map(|one| one.reason), Some(CloseReason::Cut));
+    }
+
+    #[test]
+    fn a_stop_reaches_those_who_are_in_and_those_who_come_yet() {
+        let registry = Arc::new(Registry::new(0));
+        let task = Context::from_waker(Waker::noop());
+        let early = registry.register(origin());
+        assert_eq!(early.account.poll_wish(Wish::Nothing, &task), Poll::Pending);
+        registry.stop();
+        let late = registry.register(origin());
+        for one in [early, late] {
+            assert_eq!(one.account.poll_wish(Wish::Nothing, &task), Poll::Ready(Wish::Stop));
+            assert_eq!(one.account.poll_wish(Wish::Stop, &task), Poll::Pending);
+            one.account.ask(Wish::Close);
+            one.account.ask(Wish::Stop);
+            assert_eq!(one.account.poll_wish(Wish::Stop, &task), Poll::Ready(Wish::Close));
+        }
     }
 }

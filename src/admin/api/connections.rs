@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::parameter::{NoParameters, Page, Segment, no_cursor};
 use crate::admin::Desk;
 use crate::admin::answer::{Answer, Moment, Refusal, accepted, found};
-use crate::connection::account::{Account, LastError, Snapshot};
+use crate::connection::account::{Account, LastError, Snapshot, Wish};
 use crate::connection::registry::Closed;
 
 #[derive(Debug, Serialize)]
@@ -85,7 +85,7 @@ pub(super) async fn close(
     Segment(id): Segment,
 ) -> Answer<Connection> {
     let account = find(&desk, &id)?;
-    account.ask_to_close();
+    account.ask(Wish::Close);
     accepted(Connection::of(account.snapshot()))
 }
 
