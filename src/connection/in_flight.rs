@@ -188,10 +188,11 @@ impl InFlight {
         }
     }
 
-    /// The answer to the oldest request, if it is there.
-    pub(super) fn next_answer(&self) -> Option<&Answer> {
-        match &self.entries.front()?.state {
-            Progress::Done(answer) => Some(answer),
+    /// The oldest request, as far as figures tell requests apart, and its answer, if it is there.
+    pub(super) fn next_answer(&self) -> Option<(Kind, &Answer)> {
+        let Entry { kind, state, .. } = self.entries.front()?;
+        match state {
+            Progress::Done(answer) => Some((*kind, answer)),
             Progress::Held(..) | Progress::Working(_) => None,
         }
     }
@@ -208,7 +209,7 @@ impl InFlight {
 
     /// All are done, and nobody hears the answers.
     pub(super) fn pop_unheard(&mut self) {
-        while let Some(answer) = self.next_answer() {
+        while let Some((_, answer)) = self.next_answer() {
             let error = answer.as_ref().err().map(Error::code);
             self.pop_answered(error);
         }

@@ -35,6 +35,7 @@ use account::{Account, Wish};
 use frame::{Decoder, Framing};
 use in_flight::InFlight;
 use request::Request;
+use route::Asked;
 
 /// Room made in the input buffer before each read.
 const READ_BYTES: usize = 8 * 1024;
@@ -292,13 +293,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes the answers that are next in order into the output buffer.
     fn put_answers(&mut self) -> io::Result<()> {
-        while let Some(answer) = self.in_flight.next_answer() {
+        let peer = self.account.origin.peer;
+        while let Some((kind, answer)) = self.in_flight.next_answer() {
             if let Err(error) = answer {
                 self.account.note_error(error.code(), error);
             }
             // An error here means that the framing can't carry any answer: the peer is told by
             // closing the connection.
-            let code = route::put_answer(answer, self.framing, &mut self.output)
+            let asked = Asked { peer, kind };
+            let code = route::put_answer(answer, asked, self.framing, &mut self.output)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             self.in_flight.pop_answered(code);
         }

@@ -2,17 +2,21 @@
 //! log lines.
 
 use std::hash::{BuildHasher, Hash};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use hashbrown::DefaultHashBuilder;
+use tracing::field::display;
 
 use super::frame::{BrokenFraming, Framing, PayloadTooLong};
 use super::request::{self, Request};
 use crate::domain::{self, Call, Context, Reply, UserId};
 use crate::domain::{auth, chat, room, scheduling, signaling};
 use crate::error::Code;
+use crate::log::chain;
+use crate::metrics::requests::Kind;
 use crate::throttle::{Cause, admits};
 
 /// Why a request is answered with an error.
@@ -26,7 +30,7 @@ pub enum Error {
     Framing(#[from] BrokenFraming),
     /// What was asked could not be done.
     #[error(transparent)]
-    Domain(#[from] domain::Error),
+    Domain(#[from] domain::Failure),
     /// It was not done in time; it may still be done.
     #[error("not done within {0:?}; it may still take effect")]
     Late(Duration),
@@ -37,10 +41,27 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Request(_) | Self::Framing(_) => Code::InvalidMessageFormat,
-            Self::Domain(error) => error.code(),
+            Self::Domain(failure) => failure.why.code(),
             Self::Late(_) => Code::UnknownServerError,
         }
     }
+
+    /// Whom the request was about, where that is known.
+    fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Domain(failure) => failure.user.as_ref(),
+            Self::Request(_) | Self::Framing(_) | Self::Late(_) => None,
+        }
+    }
+}
+
+/// Whose request is answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// What.
+    pub kind: Kind,
 }
 
 /// What a request is answered.
@@ -63,13 +84,14 @@ pub async fn answer(request: Request, context: Arc<Context>, call: Call) -> Answ
 /// not even that fits.
 pub fn put_answer(
     answer: &Answer,
+    asked: Asked,
     framing: Framing,
     out: &mut BytesMut,
 ) -> Result<Option<Code>, PayloadTooLong> {
     let put = match answer {
         Ok(reply) => framing.put_with(out, |out| reply.put(out)).map(|()| None),
         Err(error) => {
-            log(error);
+            log(error, asked);
             put_error(error, framing, out).map(Some)
         }
     };
@@ -146,21 +168,30 @@ pub fn forwards_about(request: &Request) -> Option<&UserId> {
     }
 }
 
+/// One line for each error that a peer is answered, unless there are too many with this code.
 /// An unknown session is everyday life: whoever asks for such lines gets all of them.
-fn log(error: &Error) {
+fn log(error: &Error, asked: Asked) {
     let code = error.code();
     if code != Code::UserNotFound && !admits(Cause::Answered(code)) {
         return;
     }
-    match code {
-        Code::UserNotFound => tracing::debug!(code = code.code(), "answered: {error}"),
-        Code::InvalidMessageFormat | Code::InvalidToken => {
-            tracing::info!(code = code.code(), "answered: {error}");
-        }
+    let Asked { peer, kind } = asked;
+    let (server, kind) = (kind.server(), kind.type_name());
+    let user = error.user().map(display);
+    let (code, why) = (code.code(), chain(error));
+    match error.code() {
+        Code::UserNotFound => tracing::debug!(
+            %peer, server, "type" = kind, code, user.id = user, "{server} {kind} answered {code}: {why}"
+        ),
+        Code::InvalidMessageFormat | Code::InvalidToken => tracing::info!(
+            %peer, server, "type" = kind, code, user.id = user, "{server} {kind} answered {code}: {why}"
+        ),
         Code::MessageNotDelivered
         | Code::TcpConnectionFailed
         | Code::TcpBindFailed
         | Code::TcpTimeout
-        | Code::UnknownServerError => tracing::warn!(code = code.code(), "answered: {error}"),
+        | Code::UnknownServerError => tracing::warn!(
+            %peer, server, "type" = kind, code, user.id = user, "{server} {kind} answered {code}: {why}"
+        ),
     }
 }

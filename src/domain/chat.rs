@@ -1,6 +1,6 @@
 //! What the chat service says: a user's socket subscribed, unsubscribed or went away.
 
-use super::{Context, Error, Reply, RoomId, SessionId, UserId};
+use super::{Context, Error, Failure, Reply, RoomId, SessionId, UserId};
 use crate::store::StateStore;
 
 /// STOMP commands that chat reports and that change nothing here.
@@ -42,15 +42,16 @@ pub enum Request {
 }
 
 /// Does what the message asks.
-pub async fn handle(request: Request, context: &Context) -> Result<Reply, Error> {
+pub async fn handle(request: Request, context: &Context) -> Result<Reply, Failure> {
     match request {
         Request::Subscribe { user, room, session } => {
-            let record = context.store.open_session(&user, room, &session).await?;
+            let opened = context.store.open_session(&user, room, &session).await;
+            let record = opened.map_err(Failure::about(&user))?;
             Ok(Reply::Record(record))
         }
         Request::Unsubscribe { session } => {
             let record = context.store.close_session(&session).await?;
-            record.map(Reply::Record).ok_or(Error::NobodyHasSession)
+            Ok(Reply::Record(record.ok_or(Error::NobodyHasSession)?))
         }
         Request::Ignored => Ok(Reply::Empty),
     }

@@ -69,6 +69,30 @@ pub enum Error {
     Upstream(#[from] CallError),
 }
 
+/// A request that could not be fulfilled.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Failure {
+    /// Why.
+    #[source]
+    pub why: Error,
+    /// Whom the request was about, for the log.
+    pub user: Option<UserId>,
+}
+
+impl Failure {
+    /// Makes a failure of a request about this user.
+    fn about<E: Into<Error>>(user: &UserId) -> impl FnOnce(E) -> Self {
+        move |why| Self { why: why.into(), user: Some(user.clone()) }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(why: E) -> Self {
+        Self { why: why.into(), user: None }
+    }
+}
+
 impl Error {
     /// The code that the peer reads.
     pub fn code(&self) -> Code {

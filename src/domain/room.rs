@@ -3,7 +3,7 @@
 
 use tokio::time::Instant;
 
-use super::{Call, Context, Error, Reply, RoomId, UserId};
+use super::{Call, Context, Failure, Reply, RoomId, UserId};
 use crate::upstream::{CallError, message};
 
 /// A room command.
@@ -46,16 +46,17 @@ impl Command {
 }
 
 /// Forwards the command.
-pub async fn handle(request: Request, context: &Context, mut call: Call) -> Result<Reply, Error> {
+pub async fn handle(request: Request, context: &Context, mut call: Call) -> Result<Reply, Failure> {
     let Request { command, user, room } = request;
     // What this connection said about the user before reaches its service first.
     let peer = "signaling";
     let in_time = call.turn.wait(call.deadline).await;
     // Whoever spent all its time in line has not found out that the service can't be reached.
     if in_time.is_err() || Instant::now() >= call.deadline {
-        return Err(CallError::Timeout { peer, sent: false }.into());
+        return Err(Failure::about(&user)(CallError::Timeout { peer, sent: false }));
     }
     let message = message::RoomCommand { kind: command, user: &user, room }.to_json();
-    context.upstream.signaling.call(&message, call.deadline).await?;
+    let answered = context.upstream.signaling.call(&message, call.deadline).await;
+    answered.map_err(Failure::about(&user))?;
     Ok(Reply::Empty)
 }

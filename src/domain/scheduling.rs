@@ -1,6 +1,6 @@
 //! What signaling's scheduler says at night: everybody's study time, and that the day is over.
 
-use super::{Context, Error, Reply, UnixMillis, UserTime};
+use super::{Context, Failure, Reply, UnixMillis, UserTime};
 use crate::store::night::ClosedBy;
 use crate::store::{self, StateStore};
 
@@ -33,7 +33,7 @@ impl Last {
 }
 
 /// Does what the message asks.
-pub async fn handle(request: Request, context: &Context) -> Result<Reply, Error> {
+pub async fn handle(request: Request, context: &Context) -> Result<Reply, Failure> {
     let Request { last, users } = request;
     let now = UnixMillis::now();
     let last_timeout = context.running.now().config.rollover.last_timeout;

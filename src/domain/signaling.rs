@@ -1,6 +1,6 @@
 //! What the signaling service says when a user enters or leaves: the study time, out and in.
 
-use super::{Call, Context, Error, Reply, StudyTime, UserId};
+use super::{Call, Context, Failure, Reply, StudyTime, UserId};
 use crate::config::StudyTimeReply;
 use crate::store::StateStore;
 use crate::upstream::{OwnerReply, RoomOut};
@@ -23,10 +23,11 @@ pub enum Request {
 }
 
 /// Does what the message asks.
-pub async fn handle(request: Request, context: &Context, call: Call) -> Result<Reply, Error> {
+pub async fn handle(request: Request, context: &Context, call: Call) -> Result<Reply, Failure> {
     match request {
         Request::StudyTimeFrom { user } => {
-            let study_time = context.store.study_time(&user).await?;
+            let study_time = context.store.study_time(&user).await;
+            let study_time = study_time.map_err(Failure::about(&user))?;
             Ok(Reply::StudyTime { user, study_time })
         }
         Request::StudyTimeTo { user, study_time } => leave(user, study_time, context, call).await,
@@ -39,8 +40,9 @@ async fn leave(
     study_time: StudyTime,
     context: &Context,
     call: Call,
-) -> Result<Reply, Error> {
-    let record = context.store.record_study_time(&user, &study_time).await?;
+) -> Result<Reply, Failure> {
+    let recorded = context.store.record_study_time(&user, &study_time).await;
+    let record = recorded.map_err(Failure::about(&user))?;
     // Without a room there is nobody to tell: the room service fails on a null room_id.
     let room_out = record.room.map(|room| RoomOut { user: user.clone(), room, turn: call.turn });
     let study_time_reply = context.running.now().config.signaling.study_time_reply;

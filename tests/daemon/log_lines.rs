@@ -12,8 +12,8 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Setup, WAIT_MAX, command, wait_until, write_config};
-use crate::requests::enter;
+use crate::harness::{PROGRAM, Setup, WAIT_MAX, command, wait_until, write_config};
+use crate::requests::{enter, kick_out};
 use crate::wire::{Client, Framing};
 
 /// A daemon whose standard error is the test's business.
@@ -25,6 +25,17 @@ struct Bare {
 impl Bare {
     fn start(setup: &Setup, stderr: impl Into<Stdio>) -> Self {
         Self::start_with(setup, stderr, |_| {})
+    }
+
+    /// It can have no more descriptors than this.
+    fn start_cramped(setup: &Setup, descriptors_max: u32, stderr: impl Into<Stdio>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write_config(dir.path(), &setup.toml());
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {descriptors_max}; exec \"$@\"");
+        shell.args(["-c", &limited, "sh", PROGRAM, "serve", "--config"]).arg(file);
+        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        Self { child: shell.spawn().unwrap(), _dir: dir }
     }
 
     fn start_with(
@@ -131,7 +142,22 @@ fn the_journal_gets_a_record_with_fields_for_every_line() {
     assert!(of(&record, "CODE_LINE").parse::<u32>().is_ok());
     let warning = journal.until("the store is memory");
     assert_eq!(of(&warning, "PRIORITY"), "4");
-    is_served(journal.address());
+    let address = journal.address();
+    is_served(address);
+    let mut peer = Client::connect(address, Framing::Length4);
+    peer.refused(kick_out("u1", 7), "CHAT-021");
+    let refused = journal.until("room KICK_OUT answered CHAT-021");
+    for (field, value) in [
+        ("PRIORITY", "4"),
+        ("PEER", &*peer.stream().local_addr().unwrap().to_string()),
+        ("SERVER", "room"),
+        ("TYPE", "KICK_OUT"),
+        ("CODE", "CHAT-021"),
+        ("USER_ID", "u1"),
+    ] {
+        assert_eq!(of(&refused, field), value);
+    }
+    drop(peer);
     assert!(daemon.stop().success());
     // The last line, too.
     journal.until("stopped");
@@ -301,5 +327,39 @@ fn it_goes_on_when_the_reader_of_its_log_is_gone() {
         lost_lines(admin) > 0
     });
     is_served(address);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn it_says_that_it_can_accept_nobody_and_goes_on_once_it_can() {
+    let mut daemon = Bare::start_cramped(&Setup::new(), 40, Stdio::piped());
+    let mut stderr = Stderr::of(&mut daemon);
+    let address = stderr.ready();
+    let crowd: Vec<_> = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let line = stderr.until("a connection can't be accepted");
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["address"], address.to_string());
+    drop(crowd);
+    is_served(address);
+    let rest = std::thread::spawn(move || std::iter::from_fn(|| stderr.next()).last());
+    assert!(daemon.stop().success());
+    rest.join().unwrap();
+}
+
+#[test]
+fn a_line_of_text_is_one_line_whatever_a_peer_sends() {
+    let setup = Setup::new().key("log.format", "\"text\"");
+    let mut daemon = Bare::start(&setup, Stdio::piped());
+    let mut lines = BufReader::new(daemon.child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut next = |text: &str| lines.find(|line| line.contains(text)).unwrap();
+    let listening = next("listening");
+    let address = listening.split("address=").nth(1).unwrap().split(' ').next().unwrap();
+    let mut peer = Client::connect(address.parse().unwrap(), Framing::Length4);
+    let forged = r#"{"server":"chat","type":"a\n2026-11-20T00:00:00Z ERROR \u001b[31mforged"}"#;
+    peer.refused(forged, "CHAT-003");
+    let line = next("forged");
+    assert!(line.contains("INFO") && line.contains("CHAT-003"), "{line}");
+    assert!(!line.contains('\u{1b}'), "{line:?}");
+    drop(peer);
     assert!(daemon.stop().success());
 }

@@ -36,6 +36,7 @@ mod examples;
 mod framing;
 mod fuzz;
 mod gateways;
+mod log_events;
 mod log_lines;
 mod night;
 mod night_by_hand;
