@@ -19,7 +19,7 @@ use crate::connection::passed::{Passed, PassedError};
 use crate::connection::registry::Registry;
 use crate::domain::Context;
 use crate::error::Code;
-use crate::log::Filter;
+use crate::log::{Filter, chain};
 use crate::nightly::Nightly;
 use crate::reload::{self, Refused};
 use crate::scrub;
@@ -235,7 +235,9 @@ impl Daemon {
     async fn close_store(&self, deadline: Instant) {
         match timeout_at(at_least(deadline), self.context.store.close()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("the store did not close as it should: {error}"),
+            Ok(Err(error)) => {
+                tracing::warn!("the store did not close as it should: {}", chain(&error));
+            }
             Err(_) => {
                 tracing::warn!("the store did not close in time; what it acknowledged is safe")
             }

@@ -76,8 +76,8 @@ fn tell_refused(refused: &Refused) {
                 tracing::error!("reload refused, nothing is changed: {mistake}");
             }
         }
-        Refused::Log(error) => {
-            tracing::error!("reload refused, nothing is changed: {refused}: {error}");
+        Refused::Log(_) => {
+            tracing::error!("reload refused, nothing is changed: {}", log::chain(refused));
         }
     }
 }

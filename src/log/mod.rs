@@ -76,7 +76,8 @@ pub fn start(log: &config::Log) -> Result<Filter, StartError> {
     // A panic costs one task; it must be seen where everything else is seen.
     std::panic::set_hook(Box::new(|panic| {
         if throttle::admits(Cause::Panicked) {
-            tracing::error!("{panic}");
+            // In one line, as everything is.
+            tracing::error!("{}", panic.to_string().replace('\n', " "));
         }
     }));
     Ok(filter)

@@ -111,7 +111,7 @@ impl Folder {
         if let Err(error) = self.finish_file(Kind::Log, generation) {
             // The older log goes on: this one must not be found after it.
             if let Err(error) = fs::remove_file(self.path(Kind::Log, generation)) {
-                tracing::debug!(%error, "log {generation} was not begun");
+                tracing::debug!(generation, "a log of the store that was not begun stays: {error}");
             }
             return Err(error);
         }
@@ -124,7 +124,11 @@ impl Folder {
         if let Err(error) = removed.and_then(|()| self.handle.sync_all())
             && error.kind() != ErrorKind::NotFound
         {
-            tracing::error!(%error, ?kind, generation, "a file that was begun in vain stays");
+            tracing::error!(
+                ?kind,
+                generation,
+                "a file of the store that was begun in vain stays: {error}"
+            );
         }
     }
 
@@ -234,7 +238,8 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     // The lock is what counts; on a full disk its holder just stays without a name.
     let named = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     if let Err(error) = named {
-        tracing::debug!(%error, "could not write the process id into {}", path.display());
+        let path = path.display();
+        tracing::debug!(%path, "the process id could not be written into {path}: {error}");
     }
     Ok(file)
 }

@@ -48,7 +48,9 @@ impl LogFile {
         if let Err(error) = disk.write(&self.file, bytes, self.length) {
             // Gives back the space; the next try overwrites what this may leave behind.
             if let Err(error) = self.file.set_len(self.length) {
-                tracing::debug!(%error, "a part of a group stays behind the end of the log");
+                tracing::debug!(
+                    "a part of a group stays behind the end of the store's log: {error}"
+                );
             }
             return Err(Trouble::Write(error));
         }

@@ -167,7 +167,7 @@ impl EmbeddedStore {
     fn join(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!("the thread that writes the log panicked");
+            tracing::error!("the thread that writes the store panicked");
         }
     }
 }

@@ -84,7 +84,7 @@ fn upgrade(folder: &Folder, format: u32) -> Result<(), OpenError> {
     tracing::warn!(
         from = format,
         to = FORMAT,
-        "the folder has a newer format now: older versions of stated can't open it any more"
+        "the store's folder has a newer format now: older versions of stated can't open it any more"
     );
     Ok(())
 }
@@ -242,7 +242,10 @@ fn settle_end(
     let torn = reader.length - reader.offset;
     if torn > 0 {
         file.set_len(reader.offset).map_err(OpenError::io("cut off the torn end of", path))?;
-        tracing::info!(torn_bytes = torn, "cut off a torn end that nobody was told of");
+        tracing::info!(
+            torn_bytes = torn,
+            "the store's log had a torn end that nobody was told of: it is cut off"
+        );
     }
     let known = match acknowledged.generation == reader.header.generation {
         true => acknowledged.length,

@@ -59,7 +59,7 @@ pub(super) fn write(
 /// Removes a snapshot that will never get its name.
 pub(super) fn remove_unfinished(folder: &Folder, generation: u64) {
     if let Err(error) = fs::remove_file(folder.unfinished_path(Kind::Snapshot, generation)) {
-        tracing::debug!(%error, "an unfinished snapshot stays until the next start");
+        tracing::debug!("an unfinished snapshot of the store stays until the next start: {error}");
     }
 }
 

@@ -16,6 +16,7 @@ use super::log::{LogFile, Trouble};
 use super::recovery::Recovered;
 use super::shared::{Progress, Shared};
 use super::snapshot::{self, Written};
+use crate::log::chain;
 
 /// Memory a buffer keeps after a burst.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
@@ -102,7 +103,7 @@ impl Writer {
         }
         self.give_up_snapshot();
         if let Err(error) = self.acknowledged.sync() {
-            tracing::warn!(%error, "the length of the log could not be noted durably");
+            tracing::warn!("the length of the store's log could not be noted durably: {error}");
         }
     }
 
@@ -147,7 +148,7 @@ impl Writer {
         let was_noted = mem::replace(&mut self.acknowledged_is_noted, noted.is_ok());
         if let (Err(error), true) = (noted, was_noted) {
             // What callers are told is still true; only damage at the log's end is not recognised.
-            tracing::warn!(%error, "the length of the log could not be noted");
+            tracing::warn!("the length of the store's log could not be noted: {error}");
         }
         let durable = self.log.next() - 1;
         self.shared.set_durable(durable);
@@ -157,7 +158,7 @@ impl Writer {
     /// Refuses changes and tries again until the disk takes what is pending: `true`; or until the
     /// store is closed.
     fn overcome(&mut self, mut trouble: Trouble) -> bool {
-        tracing::error!(error = %trouble, "nothing can be stored; trying again until it can");
+        tracing::error!("nothing can be stored, trying again until it can: {}", chain(&trouble));
         loop {
             self.refuse(&trouble);
             if !self.pause() {
@@ -224,7 +225,7 @@ impl Writer {
             return;
         }
         if let Err(error) = self.begin_log().and_then(|()| self.start_snapshot()) {
-            tracing::warn!(%error, "the log grows on: it could not be compacted");
+            tracing::warn!("the store's log grows on, it could not be compacted: {error}");
             self.postpone_snapshot();
         }
     }
@@ -271,7 +272,9 @@ impl Writer {
             Ok(Some(written)) => self.adopt(written),
             Ok(None) => self.postpone_snapshot(),
             Err(error) => {
-                tracing::warn!(%error, "the log grows on: the snapshot could not be written");
+                tracing::warn!(
+                    "the store's log grows on, the snapshot could not be written: {error}"
+                );
                 self.postpone_snapshot();
             }
         }
@@ -283,7 +286,9 @@ impl Writer {
         self.base_bytes = written.bytes.max(self.limits.log_bytes_min);
         self.due_at = self.base_bytes;
         if let Err(error) = self.folder.remove_leftovers(self.base) {
-            tracing::warn!(%error, "files that are not needed any more stay until the next start");
+            tracing::warn!(
+                "files of the store that are not needed any more stay until the next start: {error}"
+            );
         }
     }
 
@@ -306,7 +311,7 @@ impl Writer {
     /// Waits until the snapshot's thread has let go of the folder.
     fn join_snapshot(&mut self) {
         if self.snapshot.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of the snapshot panicked");
+            tracing::error!("the thread of the store's snapshot panicked");
         }
     }
 }

@@ -245,7 +245,7 @@ impl Shared {
                 Err(why) => {
                     self.links.failed();
                     if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(redis.address = %self.address, "redis can't be reached: {why}");
+                        tracing::error!(redis.address = %self.address, "redis can't be reached: {why}");
                     }
                     self.ended.send_replace(Attempt { number, failure: Some(why) });
                     self.rest(begun_at, pause).await;
