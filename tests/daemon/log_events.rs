@@ -167,6 +167,18 @@ fn whoever_asks_for_lines_about_single_messages_gets_all_of_them() {
 }
 
 #[test]
+fn a_level_can_be_for_lines_with_a_field() {
+    let daemon = Setup::new().key("log.level", "\"info,stated[{code}]=debug\"").start();
+    let mut peer = daemon.connect();
+    peer.refused(unsubscribe("nobody"), "CHAT-001");
+    drop(peer);
+    let log = daemon.log.clone();
+    daemon.stop();
+    assert_eq!(about(&log, "CHAT-001").len(), 1);
+    assert!(!log.has("a peer connected"));
+}
+
+#[test]
 fn no_line_holds_a_study_time_or_what_else_a_message_says() {
     let secret = "7h-SECRET";
     let fleet = Fleet::new();
