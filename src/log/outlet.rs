@@ -189,3 +189,36 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_a_warning_leaves_room_for_what_is_not() {
+        let outlet = Outlet { shared: Arc::default(), bytes_max: 400 };
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(outlet.clone())
+            .without_time()
+            .with_target(false)
+            .with_ansi(false);
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            (0..100).for_each(|_| tracing::info!("one of many"));
+            tracing::warn!("the one that counts");
+        });
+        let waiting = outlet.shared.waiting();
+        let lines: Vec<_> = waiting.lines.iter().collect();
+        assert_eq!(lines.last().unwrap(), b" WARN the one that counts\n");
+        assert_eq!((waiting.taken, waiting.lost), (lines.len() as u64, 101 - lines.len() as u64));
+        assert!(lines.len() > 10 && waiting.lines.bytes.len() <= 400);
+    }
+
+    #[test]
+    fn a_line_feed_within_a_line_begins_no_line() {
+        let mut lines = Lines::default();
+        lines.push(b"a\nforged\n");
+        lines.push(b"b\n");
+        let found: Vec<_> = lines.iter().collect();
+        assert_eq!(found, [&b"a\\nforged\n"[..], b"b\n"]);
+    }
+}

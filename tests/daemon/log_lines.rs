@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -224,20 +226,26 @@ fn stream() -> (OwnedFd, OwnedFd) {
 
 /// What the daemon writes to a pipe, read when the test wants it.
 struct Stderr {
-    pipe: BufReader<ChildStderr>,
+    /// A line is read from the pipe when the one before was taken.
+    lines: Receiver<String>,
     said: Vec<Value>,
 }
 
 impl Stderr {
     fn of(daemon: &mut Bare) -> Self {
         let pipe = BufReader::new(daemon.child.stderr.take().unwrap());
-        Self { pipe, said: Vec::new() }
+        let (read, lines) = mpsc::sync_channel(0);
+        thread::spawn(move || pipe.lines().try_for_each(|line| read.send(line.unwrap())));
+        Self { lines, said: Vec::new() }
     }
 
     fn next(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        let read = self.pipe.read_line(&mut line).unwrap();
-        let line: Value = (read > 0).then(|| serde_json::from_str(&line).unwrap())?;
+        let line = match self.lines.recv_timeout(WAIT_MAX) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => panic!("silence after {:?}", self.said.last()),
+        };
+        let line: Value = serde_json::from_str(&line).expect("a line is an object");
         self.said.push(line.clone());
         Some(line)
     }
@@ -301,7 +309,7 @@ fn requests_are_answered_while_nobody_reads_the_log_and_what_is_lost_is_counted_
     let told = stderr.until("lines of the log are lost");
     assert_eq!(told["level"], "WARN");
     assert!(told["total"].as_u64().unwrap() > 0, "{told}");
-    let rest = std::thread::spawn(move || std::iter::from_fn(|| stderr.next()).last());
+    let rest = thread::spawn(move || std::iter::from_fn(|| stderr.next()).last());
     assert!(daemon.stop().success());
     let last = rest.join().unwrap().unwrap();
     assert_eq!(last["message"], "stopped");
@@ -316,6 +324,25 @@ fn it_stops_while_nobody_reads_the_log() {
     });
     assert!(daemon.stop().success());
     drop(stderr);
+}
+
+#[test]
+fn it_goes_on_and_stops_while_the_journal_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("journal");
+    let journal = Journal::bind(&socket);
+    let setup = journald(Setup::new(), &socket)
+        .key("log.level", "\"debug\"")
+        .key("log.max_unwritten_bytes", "\"64 KiB\"")
+        .key("admin.address", "\"127.0.0.1:0\"");
+    let daemon = Bare::start(&setup, Stdio::null());
+    let address = of(&journal.until("listening"), "ADDRESS").parse().unwrap();
+    let admin = of(&journal.until("health and metrics are served"), "ADDRESS").parse().unwrap();
+    wait_until("lines are lost", || {
+        is_served(address);
+        lost_lines(admin) > 0
+    });
+    assert!(daemon.stop().success());
 }
 
 #[test]
@@ -341,7 +368,7 @@ fn it_says_that_it_can_accept_nobody_and_goes_on_once_it_can() {
     assert_eq!(line["address"], address.to_string());
     drop(crowd);
     is_served(address);
-    let rest = std::thread::spawn(move || std::iter::from_fn(|| stderr.next()).last());
+    let rest = thread::spawn(move || std::iter::from_fn(|| stderr.next()).last());
     assert!(daemon.stop().success());
     rest.join().unwrap();
 }
