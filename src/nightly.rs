@@ -198,7 +198,7 @@ impl Nightly {
             batch = batch.id,
             day = batch.closed.day.0,
             users = batch.users.len(),
-            "delivered"
+            "auth acknowledged a frame of a closed day"
         );
         After::Success
     }

@@ -2,7 +2,8 @@
 //! `journalctl` finds them.
 //!
 //! A line comes here as the JSON that standard error would get, so that it can still go there when
-//! the journal can't be reached.
+//! the journal can't be reached; the libraries for this protocol send from whoever logs, and lose
+//! what can't be sent.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;

@@ -1,7 +1,8 @@
 //! The way out of a line: a bounded place to wait, and a thread that writes.
 //!
 //! Whoever logs only leaves the line here. A reader of the log that is slow, stuck or gone thus
-//! costs lines, which are counted, and never holds up a request.
+//! costs lines, which are counted, and never holds up a request. The place is bounded in bytes, not
+//! lines, and part of it is for warnings: that is what tracing-appender's does not do.
 
 use std::io::{self, Write};
 use std::mem;

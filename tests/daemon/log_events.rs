@@ -11,6 +11,7 @@ use crate::harness::{Daemon, Setup, WAIT_MAX, wait_until};
 use crate::log::Log;
 use crate::place::Place;
 use crate::requests::{enter, kick_out, last, leave, listing, subscribe, unsubscribe};
+use crate::wire::Client;
 
 /// More than the log lets through of one cause, for all the windows a slow test may span.
 const FLOOD: usize = 1_000;
@@ -101,13 +102,16 @@ fn every_line_is_an_object_with_the_same_four_keys_and_no_depth() {
 
 /// What was counted as held back of this cause.
 fn held_back(admin: SocketAddr, cause: &str) -> usize {
+    sample(admin, &format!("stated_log_lines_held_back_total{{cause=\"{cause}\"}} "))
+}
+
+fn sample(admin: SocketAddr, series: &str) -> usize {
     let mut stream = TcpStream::connect(admin).unwrap();
     stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: stated\r\nConnection: close\r\n\r\n").unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
-    let series = format!("stated_log_lines_held_back_total{{cause=\"{cause}\"}} ");
-    page.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap()
+    page.lines().find_map(|line| line.strip_prefix(series)?.parse().ok()).unwrap()
 }
 
 fn admin_address(log: &Log) -> SocketAddr {
@@ -151,6 +155,28 @@ fn a_service_that_is_away_fills_no_log() {
 #[test]
 fn a_store_that_is_away_fills_no_log() {
     check_flood(Setup::new().keeps(&nowhere()), &enter("u1"), "CHAT-031");
+}
+
+#[test]
+fn a_crowd_that_is_turned_away_fills_no_log() {
+    let setup = Setup::new().key("limits.max_connections", "1").key("log.max_repeats", "3");
+    let daemon = setup.key("admin.address", "\"127.0.0.1:0\"").start();
+    let mut peer = daemon.connect();
+    peer.served(enter("u1"));
+    let mut crowd: Vec<_> = (0..20).map(|_| daemon.connect()).collect();
+    crowd.iter_mut().for_each(Client::expect_end);
+    let log = daemon.log.clone();
+    let admin = admin_address(&log);
+    assert_eq!(sample(admin, "stated_connections_turned_away_total "), crowd.len());
+    let counted = held_back(admin, "turned_away");
+    assert!(counted > 0);
+    drop(peer);
+    daemon.stop();
+    let told = lines(&log).into_iter().filter(|line| {
+        let message = line["message"].as_str().unwrap();
+        message == "a peer is turned away: all places are taken"
+    });
+    assert_eq!(told.count() + counted, crowd.len());
 }
 
 #[test]
