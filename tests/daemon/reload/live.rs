@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 /// Every live key, and the test that proves it.
 const PROVED: &[&[&str]] = &[limits::KEYS, gateways::KEYS, rollover::KEYS, KEYS];
 
-const KEYS: &[&str] = &["signaling.study_time_reply", "log.level", "admin.token"];
+const KEYS: &[&str] =
+    &["signaling.study_time_reply", "log.level", "log.max_repeats", "admin.token"];
 
 use crate::fleet::Fleet;
 use crate::harness::{Setup, wait_until};
@@ -78,4 +79,18 @@ fn admin_token() {
     daemon.reload(&setup.key("admin.token", "\"the-token-of-tomorrow\""));
     assert_eq!(bearer.ask(&daemon).status, 401);
     assert!(!daemon.log.has("the-token-of"), "{}", daemon.log.tail());
+}
+
+#[test]
+fn log_max_repeats() {
+    const FLOOD: usize = 1_000;
+    let setup = Setup::new().key("log.max_repeats", "1");
+    let daemon = setup.start();
+    let mut peer = daemon.connect();
+    (0..FLOOD).for_each(|_| drop(peer.refused("garbage", "CHAT-003")));
+    let few = daemon.log.count("answered CHAT-003");
+    assert!(few < FLOOD / 2, "{few} lines");
+    daemon.reload(&setup.key("log.max_repeats", "1000000"));
+    (0..FLOOD).for_each(|_| drop(peer.refused("garbage", "CHAT-003")));
+    wait_until("each has its line", || daemon.log.count("answered CHAT-003") >= FLOOD);
 }
