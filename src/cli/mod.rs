@@ -2,7 +2,11 @@
 
 mod bench;
 mod child;
+mod completions;
 pub mod demo;
+mod help;
+mod man;
+mod output;
 mod send;
 mod serve;
 mod signals;
@@ -17,13 +21,18 @@ use crate::build;
 use crate::config;
 use crate::connection::frame::Framing;
 
-/// State-management daemon for fleets of real-time services: who is where, and for how long.
+/// State-management daemon for fleets of real-time services: who is where, and for how long
+///
+/// Chat, signaling, auth and room servers ask it over TCP. It keeps each user's room, session and
+/// study time of the day, in an embedded store or in Redis, and closes the day every night: all study
+/// times go to the auth service, and not one is lost.
 #[derive(Debug, Parser)]
 #[command(
     name = "stated",
     version = build::VERSION,
     long_version = build::DESCRIPTION,
-    propagate_version = true
+    propagate_version = true,
+    after_long_help = help::after("stated")
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -33,21 +42,52 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
+    ///
+    /// It says on standard error what it does, and runs in the foreground until SIGTERM or SIGINT.
+    #[command(after_long_help = help::after("stated-serve"))]
     Serve(ServeArgs),
     /// Say every mistake in a configuration file at once
+    ///
+    /// Each with its line and column, what was found and what is allowed. Looks at the file alone,
+    /// not at variables, so that it says the same on every machine.
+    #[command(after_long_help = help::after("stated-check-config"))]
     CheckConfig {
         /// The file
         file: PathBuf,
     },
     /// Send messages to a daemon and print the replies
+    ///
+    /// One connection, one reply for each message, in order. Characters that the wire carries as
+    /// \uXXXX are shown as themselves.
+    #[command(after_long_help = help::after("stated-send"))]
     Send(SendArgs),
     /// Play a day in the life of a fleet against a real daemon, and check it
+    ///
+    /// The daemon is this program, with a store in a temporary folder; its peers are played. Nothing
+    /// is left behind.
+    #[command(after_long_help = help::after("stated-demo"))]
     Demo,
     /// Put load on a daemon and measure what it bears
+    ///
+    /// Never on a daemon in use: what is sent is written.
+    #[command(after_long_help = help::after("stated-bench"))]
     Bench(bench::BenchArgs),
     /// The server that does nothing but answer: what `bench` compares with
     #[command(hide = true)]
     BenchEcho(bench::EchoArgs),
+    /// Print the completions of these commands for a shell
+    #[command(after_long_help = help::after("stated-completions"))]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual, or write all its pages
+    #[command(after_long_help = help::after("stated-man"))]
+    Man {
+        /// Write a page for each command into this folder, which is made if it isn't there
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `stated serve`.
@@ -104,22 +144,21 @@ impl Cli {
             Command::Demo => demo::run(),
             Command::Bench(args) => bench::run(&args),
             Command::BenchEcho(args) => bench::serve_echo(&args),
+            Command::Completions { shell } => completions::run(shell),
+            Command::Man { out } => man::run(out.as_deref()),
         }
     }
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command's own output")]
 fn check_config(file: &std::path::Path) -> ExitCode {
     match config::check(file) {
         Ok(config) => {
-            println!("{}: no mistakes", file.display());
-            for doubt in config.doubts() {
-                println!("{}: {doubt}", file.display());
-            }
-            ExitCode::SUCCESS
+            let name = file.display();
+            let doubts = config.doubts().into_iter().map(|doubt| format!("{name}: {doubt}\n"));
+            output::print(&format!("{name}: no mistakes\n{}", doubts.collect::<String>()))
         }
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            output::complain(&mistakes);
             ExitCode::FAILURE
         }
     }

@@ -38,6 +38,7 @@ mod fuzz;
 mod gateways;
 mod log_events;
 mod log_lines;
+mod manual;
 mod night;
 mod night_by_hand;
 mod night_kills;

@@ -1,0 +1,262 @@
+//! What `--help` and the manual say beyond arguments: examples, signals, files, exit statuses.
+
+use clap::builder::{StyledStr, Styles};
+
+/// Columns of a terminal that every line fits.
+const COLUMNS: usize = 80;
+
+/// A heading, and terms with their meaning.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) heading: Heading,
+    pub(super) entries: &'static [(&'static str, &'static str)],
+}
+
+/// What a section is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heading {
+    Examples,
+    Signals,
+    Environment,
+    Files,
+    ExitStatus,
+}
+
+impl Heading {
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Examples => "Examples",
+            Self::Signals => "Signals",
+            Self::Environment => "Environment",
+            Self::Files => "Files",
+            Self::ExitStatus => "Exit status",
+        }
+    }
+}
+
+const fn examples(entries: &'static [(&'static str, &'static str)]) -> Section {
+    Section { heading: Heading::Examples, entries }
+}
+
+const fn exit_statuses(entries: &'static [(&'static str, &'static str)]) -> Section {
+    Section { heading: Heading::ExitStatus, entries }
+}
+
+/// By the command as its manual page is called.
+const COMMANDS: &[(&str, &[Section])] = &[
+    ("stated", STATED),
+    ("stated-serve", SERVE),
+    ("stated-check-config", CHECK_CONFIG),
+    ("stated-send", SEND),
+    ("stated-demo", DEMO),
+    ("stated-bench", BENCH),
+    ("stated-completions", COMPLETIONS),
+    ("stated-man", MAN),
+];
+
+const STATED: &[Section] = &[
+    examples(&[
+        ("stated serve", "A daemon on 127.0.0.1:8099 that keeps its state in ./stated-data."),
+        (
+            "stated send '{\"server\":\"auth\",\"type\":\"STUDY_TIME_FROM_TCP\",\"user_id\":\"u1\"}'",
+            "Ask it something.",
+        ),
+    ]),
+    Section {
+        heading: Heading::Environment,
+        entries: &[(
+            "STATED_SECTION__KEY",
+            "Sets a configuration key: its name in capitals, with two underscores for each \
+             dot. STATED_STORE__URL is store.url.",
+        )],
+    },
+    Section {
+        heading: Heading::Files,
+        entries: &[
+            ("/etc/stated/stated.toml", "The configuration of the service, where it is installed."),
+            ("/var/lib/stated", "The service's embedded store, where no other is configured."),
+        ],
+    },
+    exit_statuses(&[
+        ("0", "It went well."),
+        ("2", "The arguments are wrong. Each command says what else it can end with."),
+    ]),
+];
+
+const SERVE: &[Section] = &[
+    examples(&[
+        ("stated serve --config /etc/stated/stated.toml", "As the service does."),
+        (
+            "stated serve --listen 127.0.0.1:8100 --store redis://127.0.0.1:6379",
+            "Defaults, but for the address and the store.",
+        ),
+    ]),
+    Section {
+        heading: Heading::Signals,
+        entries: &[(
+            "SIGTERM, SIGINT",
+            "Stop: what was read is answered, what is owed to peers is sent, within \
+             limits.shutdown_grace.",
+        )],
+    },
+    Section {
+        heading: Heading::Environment,
+        entries: &[
+            (
+                "STATED_SECTION__KEY",
+                "Overrides the configuration's section.key. A flag overrides both.",
+            ),
+            (
+                "CREDENTIALS_DIRECTORY",
+                "Set by systemd: a file in it that is called like such a variable sets that key.",
+            ),
+        ],
+    },
+    exit_statuses(&[
+        ("0", "It was told to stop, and did."),
+        ("1", "It could not start, or not go on; the last line of the log says why."),
+        ("2", "The configuration or the arguments are wrong. Every mistake is told."),
+    ]),
+];
+
+const CHECK_CONFIG: &[Section] = &[
+    examples(&[("stated check-config /etc/stated/stated.toml", "Before a restart.")]),
+    exit_statuses(&[
+        ("0", "No mistakes. What is allowed but doubtful is told."),
+        ("1", "There are mistakes, or the file can't be read."),
+        ("2", "The arguments are wrong."),
+    ]),
+];
+
+const SEND: &[Section] = &[
+    examples(&[
+        (
+            "stated send '{\"server\":\"chat\",\"type\":\"SUBSCRIBE\",\"user_id\":\"u1\",\"room_id\":7,\"session\":\"s1\"}'",
+            "Say that a user has entered a room.",
+        ),
+        (
+            "stated send --addr state.internal:8099 --framing crlf - < messages.jsonl",
+            "Every line of a file to a listener of another framing.",
+        ),
+    ]),
+    exit_statuses(&[
+        ("0", "Every reply is what was asked for."),
+        ("1", "At least one reply is an error."),
+        ("2", "The daemon could not be asked, or the arguments are wrong."),
+    ]),
+];
+
+const DEMO: &[Section] = &[exit_statuses(&[
+    ("0", "Everything was as it should be."),
+    ("1", "Something was not; what was expected and what came is told."),
+])];
+
+const BENCH: &[Section] = &[
+    examples(&[
+        (
+            "stated bench --connections 64 --in-flight 16",
+            "The most that the daemon on 127.0.0.1:8099 answers.",
+        ),
+        (
+            "stated bench --rate 20000 --duration 30s",
+            "How long answers take at a given load, whatever becomes of it.",
+        ),
+        ("stated bench --suite", "All stores, against the limit of the machine."),
+    ]),
+    exit_statuses(&[
+        ("0", "Every request was answered as it should be."),
+        ("1", "At least one was answered with an error, or not at all."),
+        ("2", "Nothing could be measured, or the arguments are wrong."),
+    ]),
+];
+
+const COMPLETIONS: &[Section] = &[
+    examples(&[
+        ("source <(stated completions bash)", "In this shell only."),
+        (
+            "stated completions fish > ~/.config/fish/completions/stated.fish",
+            "For one user, from now on. The package installs those of bash, fish and zsh for everybody.",
+        ),
+    ]),
+    exit_statuses(&[("0", "It is printed."), ("2", "There is no such shell here.")]),
+];
+
+const MAN: &[Section] = &[
+    examples(&[
+        ("stated man | man -l -", "Read the main page, installed or not."),
+        ("stated man --out man1", "Write stated.1 and a page for each command."),
+    ]),
+    exit_statuses(&[("0", "It went well."), ("1", "A page could not be written.")]),
+];
+
+/// What is said of the command whose page has this name; empty if it has none.
+pub(super) fn sections(name: &str) -> &'static [Section] {
+    let found = COMMANDS.iter().find(|(command, _)| *command == name);
+    found.map(|(_, sections)| *sections).unwrap_or_default()
+}
+
+/// The end of the long help of the command whose page has this name.
+pub(super) fn after(name: &str) -> StyledStr {
+    let styles = Styles::styled();
+    let (header, literal) = (styles.get_header(), styles.get_literal());
+    let mut text = String::new();
+    for section in sections(name) {
+        let gap = if text.is_empty() { "" } else { "\n\n" };
+        text.push_str(&format!("{gap}{header}{}:{header:#}", section.heading.text()));
+        for (term, meaning) in section.entries {
+            text.push_str(&format!("\n  {literal}{term}{literal:#}"));
+            match section.heading {
+                // Numbers of one digit: their meaning has place beside them.
+                Heading::ExitStatus => text.push_str(&format!("  {}", indented(meaning, 5))),
+                Heading::Examples | Heading::Signals | Heading::Environment | Heading::Files => {
+                    text.push_str(&format!("\n      {}", indented(meaning, 6)));
+                }
+            }
+        }
+    }
+    StyledStr::from(text)
+}
+
+/// A text that begins in this column, on as many lines as it needs.
+fn indented(text: &str, column: usize) -> String {
+    let mut lines = String::new();
+    let mut at = column;
+    for word in text.split_whitespace() {
+        if at + word.len() > COLUMNS {
+            lines.truncate(lines.trim_end().len());
+            lines.push_str(&format!("\n{:column$}", ""));
+            at = column;
+        }
+        lines.push_str(word);
+        lines.push(' ');
+        at += word.len() + 1;
+    }
+    lines.truncate(lines.trim_end().len());
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_says_how_it_ends_and_nothing_is_said_of_others() {
+        let mut root = super::super::Cli::command().disable_help_subcommand(true);
+        root.build();
+        let mut names = Vec::new();
+        let mut left = vec![&root];
+        while let Some(command) = left.pop() {
+            names.push(command.get_display_name().unwrap_or_else(|| command.get_name()));
+            left.extend(command.get_subcommands().filter(|one| !one.is_hide_set()));
+        }
+        for name in &names {
+            let ends = sections(name).iter().any(|section| section.heading == Heading::ExitStatus);
+            assert!(ends, "{name} does not say how it ends");
+        }
+        for (name, _) in COMMANDS {
+            assert!(names.contains(name), "{name} is no command");
+        }
+    }
+}
