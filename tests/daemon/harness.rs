@@ -306,7 +306,8 @@ pub(crate) fn command(dir: &Path) -> Command {
     command_of(PROGRAM, dir)
 }
 
-fn command_of(program: &str, dir: &Path) -> Command {
+/// As [`command`], of another program.
+pub(crate) fn command_of(program: &str, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null());
     for (name, _) in std::env::vars_os() {

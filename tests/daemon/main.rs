@@ -44,6 +44,7 @@ mod night_by_hand;
 mod night_kills;
 mod night_stores;
 mod observability;
+mod package;
 mod reload;
 mod room_out;
 mod shared;

@@ -17,7 +17,7 @@ fn run(dir: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Every command that is not hidden, with the name of its page.
-fn commands() -> Vec<(String, Command)> {
+pub(crate) fn commands() -> Vec<(String, Command)> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     let (mut all, mut left) = (Vec::new(), vec![root]);
