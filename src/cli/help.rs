@@ -48,6 +48,12 @@ const COMMANDS: &[(&str, &[Section])] = &[
     ("stated-serve", SERVE),
     ("stated-check-config", CHECK_CONFIG),
     ("stated-send", SEND),
+    ("stated-status", STATUS),
+    ("stated-night", NIGHT),
+    ("stated-night-status", NIGHT_STATUS),
+    ("stated-night-plan", NIGHT_PLAN),
+    ("stated-night-close", NIGHT_CLOSE),
+    ("stated-night-deliver", NIGHT_DELIVER),
     ("stated-demo", DEMO),
     ("stated-bench", BENCH),
     ("stated-completions", COMPLETIONS),
@@ -142,6 +148,95 @@ const SEND: &[Section] = &[
     exit_statuses(&[
         ("0", "Every reply is what was asked for."),
         ("1", "At least one reply is an error."),
+        ("2", "The daemon could not be asked, or the arguments are wrong."),
+    ]),
+];
+
+/// Of commands that ask a daemon's HTTP API.
+const ASKING: Section = Section {
+    heading: Heading::Environment,
+    entries: &[
+        (
+            "STATED_ADMIN__TOKEN",
+            "The daemon's admin.token, where no --token-file is given. It is needed for what changes \
+             something, where the daemon has one.",
+        ),
+        ("NO_COLOR", "Set to anything: no colours, on a terminal either."),
+    ],
+};
+
+const STATUS: &[Section] = &[
+    examples(&[
+        ("stated status", "The daemon on this machine."),
+        ("stated status --watch", "Over and over, with rates."),
+        (
+            "stated status --admin state.internal:8091 --json | jq .readiness",
+            "The document of another, for a script.",
+        ),
+    ]),
+    ASKING,
+    exit_statuses(&[
+        ("0", "It is ready."),
+        ("1", "It is degraded: it serves, but a service that it calls is away."),
+        ("2", "It could not be asked, or the arguments are wrong."),
+        ("3", "It is unready: its store is away, or it stops."),
+    ]),
+];
+
+const NIGHT: &[Section] = &[
+    examples(&[
+        ("stated night status", "Which day runs, and what is still owed to auth."),
+        ("stated night plan", "What auth would be told if the day were closed now."),
+        ("stated night close --wait", "Close the day after a question, and see it delivered."),
+    ]),
+    exit_statuses(&[
+        ("0", "It went well."),
+        ("1", "It was not done; the command's own page says more."),
+        ("2", "The daemon could not be asked, or the arguments are wrong."),
+    ]),
+];
+
+const NIGHT_STATUS: &[Section] = &[
+    ASKING,
+    exit_statuses(&[
+        ("0", "It is shown."),
+        ("1", "The daemon refused to say."),
+        ("2", "The daemon could not be asked, or the arguments are wrong."),
+    ]),
+];
+
+const NIGHT_PLAN: &[Section] = &[
+    examples(&[
+        ("stated night plan", "The first users, and how many there are."),
+        ("stated night plan --all --json | jq -r '.entries[].user_id'", "Every user."),
+    ]),
+    ASKING,
+    exit_statuses(&[
+        ("0", "It is shown, wholly."),
+        ("1", "The daemon refused to say, or the day was closed before all of it was shown."),
+        ("2", "The daemon could not be asked, or the arguments are wrong."),
+    ]),
+];
+
+const NIGHT_CLOSE: &[Section] = &[
+    examples(&[
+        ("stated night close", "After a question."),
+        ("stated night close --yes --wait", "In a script, until auth has all of it."),
+    ]),
+    ASKING,
+    exit_statuses(&[
+        ("0", "The day is closed and, with --wait, delivered."),
+        ("1", "The answer was no, the daemon refused, or it was not delivered in time."),
+        ("2", "The daemon could not be asked, or the arguments are wrong."),
+    ]),
+];
+
+const NIGHT_DELIVER: &[Section] = &[
+    examples(&[("stated night deliver --wait", "After auth was mended, until it has everything.")]),
+    ASKING,
+    exit_statuses(&[
+        ("0", "The daemon tries and, with --wait, nothing is left to deliver."),
+        ("1", "The daemon refused, or it was not delivered in time."),
         ("2", "The daemon could not be asked, or the arguments are wrong."),
     ]),
 ];

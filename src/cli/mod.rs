@@ -1,15 +1,20 @@
 //! The command line.
 
+mod api;
+mod asking;
 mod bench;
 mod child;
 mod completions;
 pub mod demo;
 mod help;
 mod man;
+mod night;
 mod output;
+mod screen;
 mod send;
 mod serve;
 mod signals;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +66,22 @@ enum Command {
     /// \uXXXX are shown as themselves.
     #[command(after_long_help = help::after("stated-send"))]
     Send(SendArgs),
+    /// Show how a daemon is: health, load, gateways, the night
+    ///
+    /// Asks the daemon's admin address over HTTP. What a daemon of another version does not say is
+    /// shown as -.
+    #[command(after_long_help = help::after("stated-status"))]
+    Status(status::StatusArgs),
+    /// See what the night did and will do; close the day, deliver it again
+    ///
+    /// A day is closed by SCHEDULER_LAST, and its study times are delivered to auth. Here an operator
+    /// sees that, and does it by hand where SCHEDULER_LAST did not come.
+    #[command(subcommand_required = true, arg_required_else_help = true,
+              after_long_help = help::after("stated-night"))]
+    Night {
+        #[command(subcommand)]
+        command: night::NightCommand,
+    },
     /// Play a day in the life of a fleet against a real daemon, and check it
     ///
     /// The daemon is this program, with a store in a temporary folder; its peers are played. Nothing
@@ -141,6 +162,8 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::CheckConfig { file } => check_config(&file),
             Command::Send(args) => send::run(&args),
+            Command::Status(args) => status::run(&args),
+            Command::Night { command } => night::run(&command),
             Command::Demo => demo::run(),
             Command::Bench(args) => bench::run(&args),
             Command::BenchEcho(args) => bench::serve_echo(&args),

@@ -4,17 +4,22 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Prints the whole of a result. A reader that has seen enough and gone away is no trouble; any other
-/// failure is told and is the exit status.
+/// Prints the whole of a result.
 pub(super) fn print(text: &str) -> ExitCode {
     match write(text) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&format_args!("stated: standard output: {error}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// The exit status of a command that can't write what it found. A reader that has seen enough and gone
+/// away is no trouble; anything else is told.
+pub(super) fn failed(error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    complain(&format_args!("stated: standard output: {error}"));
+    ExitCode::FAILURE
 }
 
 /// Writes to standard output, wholly.

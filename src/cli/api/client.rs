@@ -1,0 +1,124 @@
+//! One request on one connection: all within one limit of time, no answer longer than another.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Answer, ApiArgs, Error};
+
+/// The longest answer that is taken. The longest that a daemon gives is a page of 1,000 users.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// The variable that is the token where no file is named.
+const TOKEN_VARIABLE: &str = "STATED_ADMIN__TOKEN";
+
+/// A daemon that can be asked.
+#[derive(Debug)]
+pub(in crate::cli) struct Daemon {
+    address: String,
+    /// `Bearer …`, which is not shown.
+    authorization: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+impl Daemon {
+    pub(in crate::cli) fn of(args: &ApiArgs) -> Result<Self, Error> {
+        if args.admin.is_empty() {
+            return Err(Error::Off);
+        }
+        let authorization = match token(args)? {
+            None => None,
+            Some(token) => {
+                let value = HeaderValue::from_str(&format!("Bearer {token}"));
+                let mut value = value.map_err(|_| Error::Token)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Self { address: args.admin.clone(), authorization, timeout: args.timeout })
+    }
+
+    pub(in crate::cli) async fn get(&self, path: &str) -> Result<Answer, Error> {
+        self.ask(Method::GET, path).await
+    }
+
+    pub(in crate::cli) async fn post(&self, path: &str) -> Result<Answer, Error> {
+        self.ask(Method::POST, path).await
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Answer, Error> {
+        let asked = timeout(self.timeout, self.exchange(method, path)).await;
+        let late = |_| Error::Late { address: self.address.clone(), within: self.timeout };
+        let (status, body) = asked.map_err(late)??;
+        let not_json = || Error::NotJson(self.address.clone());
+        let answer = Answer::parse(&body).ok_or_else(not_json)?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = answer.part().get("error").text().unwrap_or_else(|| "no reason is given".into());
+        Err(Error::Refused { path: path.to_owned(), status, text })
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Error> {
+        let request = self.request(method, path)?;
+        let no_connection = |source| Error::Connect { address: self.address.clone(), source };
+        let broken = |source| Error::Connection { address: self.address.clone(), source };
+        let stream = TcpStream::connect(&self.address).await.map_err(no_connection)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let answered = async move {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            self.read(response).await
+        };
+        // What is wrong with the connection, whoever waits for the answer is told.
+        let (answered, _) = tokio::join!(answered, connection);
+        answered
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<Request<Empty<Bytes>>, Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.address)
+            .header(CONNECTION, "close");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.body(Empty::new()).map_err(|_| Error::Address(self.address.clone()))
+    }
+
+    async fn read<B>(&self, response: Response<B>) -> Result<(StatusCode, Bytes), Error>
+    where
+        B: hyper::body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| Error::Body(self.address.clone()))?;
+        Ok((status, body.to_bytes()))
+    }
+}
+
+/// The token, without the line's end that an editor leaves behind it.
+fn token(args: &ApiArgs) -> Result<Option<String>, Error> {
+    let text = match &args.token_file {
+        Some(path) => {
+            let failed = |source| Error::TokenFile { path: path.clone(), source };
+            fs::read_to_string(path).map_err(failed)?
+        }
+        None => match std::env::var_os(TOKEN_VARIABLE).map(OsString::into_string) {
+            Some(Ok(text)) => text,
+            Some(Err(_)) => return Err(Error::Token),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(text.trim().to_owned()).filter(|token| !token.is_empty()))
+}
