@@ -99,11 +99,18 @@ const SERVE: &[Section] = &[
     ]),
     Section {
         heading: Heading::Signals,
-        entries: &[(
-            "SIGTERM, SIGINT",
-            "Stop: what was read is answered, what is owed to peers is sent, within \
-             limits.shutdown_grace.",
-        )],
+        entries: &[
+            (
+                "SIGTERM, SIGINT",
+                "Stop: what was read is answered, what is owed to peers is sent, within \
+                 limits.shutdown_grace.",
+            ),
+            (
+                "SIGHUP",
+                "Read the configuration again. A mistake is told and changes nothing; keys that need a \
+                 restart are named.",
+            ),
+        ],
     },
     Section {
         heading: Heading::Environment,

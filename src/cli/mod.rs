@@ -48,7 +48,7 @@ pub struct Cli {
 enum Command {
     /// Run the daemon
     ///
-    /// It says on standard error what it does, and runs in the foreground until SIGTERM or SIGINT.
+    /// It says on standard error what it does, and runs in the foreground until it is told to stop.
     #[command(after_long_help = help::after("stated-serve"))]
     Serve(ServeArgs),
     /// Say every mistake in a configuration file at once
