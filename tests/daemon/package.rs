@@ -41,6 +41,7 @@ fn packages() -> Option<&'static Packages> {
 fn package(version: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package");
     let built = Command::new(script)
+        .arg("--fast")
         .args(["--version", version, "--program", PROGRAM, "--out", env!("CARGO_TARGET_TMPDIR")])
         .output();
     let said = succeeded(built);
@@ -85,7 +86,7 @@ impl Root {
             // The maintainer's scripts run outside, told where the root is; what the package depends
             // on is there, too, and so may be somebody who isn't root.
             .args(["--force-script-chrootless", "--force-depends", "--force-not-root"])
-            .arg("--log=/dev/null")
+            .args(["--force-unsafe-io", "--log=/dev/null"])
             .args(arguments)
             .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()))
             .stdin(Stdio::null())
