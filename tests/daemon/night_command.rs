@@ -46,7 +46,7 @@ fn the_plan_shows_what_auth_would_be_told_and_changes_nothing() {
     for (user, time) in [("u1", "00:10:00"), ("u2", "00:20:00"), ("u3", "no study time")] {
         assert!(plan.contains(&format!("  {user:<40} {time}\n")), "{plan}");
     }
-    assert!(plan.ends_with("\n\n3 users, 1 of them without a study time\n"), "{plan}");
+    assert!(plan.ends_with("\n\nusers 3, 1 of them without a study time\n"), "{plan}");
     let first = night(address, &["plan", "--first", "1"]);
     assert!(said(&first).contains("  … and 2 more\n"), "{}", said(&first));
     assert_told_only(&fleet.auth, &[]);
@@ -66,7 +66,7 @@ fn a_plan_of_many_pages_is_shown_and_counted_wholly() {
     }
     let address = admin_address(&daemon);
     let output = night(address, &["plan"]);
-    assert!(said(&output).contains("  … and 1,180 more\n\n1,200 users, 0 of them"));
+    assert!(said(&output).contains("  … and 1,180 more\n\nusers 1,200, 0 of them"));
     let output = night(address, &["plan", "--all"]);
     assert_eq!(said(&output).matches("\n  user-").count(), MANY);
     let output = night(address, &["plan", "--json"]);
@@ -142,7 +142,7 @@ fn what_auth_does_not_take_in_time_is_told_and_delivered_later_by_hand() {
     let output = night(address, &["status"]);
     let status = said(&output);
     assert!(status.contains("was closed") && status.contains("is not delivered yet"), "{status}");
-    assert!(status.contains("\n  under way: 3 users of day 1, attempt "), "{status}");
+    assert!(status.contains("\n  under way: day 1, users 3, attempt "), "{status}");
     fleet.auth.behave(Act::Say("SUCCESS".to_owned()));
     let output = night(address, &["deliver", "--wait"]);
     assert_eq!(output.status.code(), Some(0), "{}", complained(&output));

@@ -128,24 +128,30 @@ fn a_daemon_without_its_store_is_unready_and_still_shown() {
     wait_for(server.start_again());
 }
 
+/// The address of a server that gives one request this answer.
+fn answers(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        assert!(stream.read(&mut request).unwrap() > 0);
+        stream.write_all(answer).unwrap();
+    });
+    address
+}
+
 #[test]
 fn who_can_t_be_asked_is_named_and_that_is_another_exit_status() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other_address = other.local_addr().unwrap();
-    let answering = thread::spawn(move || {
-        let (mut stream, _) = other.accept().unwrap();
-        let mut request = [0; 4096];
-        assert!(stream.read(&mut request).unwrap() > 0);
-        let page = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>";
-        stream.write_all(page).unwrap();
-        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
-    });
+    let other = answers(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>");
+    let older = answers(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}");
     for (address, reason) in [
         (closed, "can't reach"),
         (silent.local_addr().unwrap(), "did not answer within 300 ms"),
-        (other_address, "something else than JSON"),
+        (other, "something else than JSON"),
+        (older, "the daemon is older than this command"),
     ] {
         let output = ask(address, &["status", "--timeout", "300ms"]).output().unwrap();
         let complaint = complained(&output);
@@ -155,7 +161,6 @@ fn who_can_t_be_asked_is_named_and_that_is_another_exit_status() {
             "{complaint}"
         );
     }
-    answering.join().unwrap();
 }
 
 #[test]

@@ -63,8 +63,12 @@ impl Daemon {
         if status.is_success() {
             return Ok(answer);
         }
+        let path = path.to_owned();
+        if status == StatusCode::NOT_FOUND {
+            return Err(Error::Older { address: self.address.clone(), path });
+        }
         let text = answer.part().get("error").text().unwrap_or_else(|| "no reason is given".into());
-        Err(Error::Refused { path: path.to_owned(), status, text })
+        Err(Error::Refused { path, status, text })
     }
 
     async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Error> {

@@ -51,6 +51,8 @@ pub(super) enum Error {
     Body(String),
     #[error("{0} answers something else than JSON; is it a daemon's admin address?")]
     NotJson(String),
+    #[error("{address} knows no {path}: the daemon is older than this command")]
+    Older { address: String, path: String },
     #[error("{path}: {text} ({})", .status.as_u16())]
     Refused { path: String, status: StatusCode, text: String },
     #[error("the pages of {0} lead back to themselves")]
@@ -63,7 +65,7 @@ impl Error {
     /// Whether the daemon answered, and did not do what was asked.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Refused { .. } => true,
+            Self::Refused { .. } | Self::Older { .. } => true,
             Self::Off
             | Self::TokenFile { .. }
             | Self::Token

@@ -110,7 +110,7 @@ fn end(args: &PlanArgs, seen: &Seen) -> io::Result<()> {
         if left > 0 { format!("  … and {} more\n", count(Some(left))) } else { String::new() };
     let gap = if seen.users > 0 { "\n" } else { "" };
     output::write(&format!(
-        "{more}{gap}{} users, {} of them without a study time\n",
+        "{more}{gap}users {}, {} of them without a study time\n",
         count(Some(seen.users)),
         count(Some(seen.without_time)),
     ))

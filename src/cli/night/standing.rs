@@ -66,7 +66,7 @@ fn under_way(frame: Part<'_>, now: Timestamp) -> Option<String> {
     let day = frame.get("day").number()?;
     let (users, attempts) = (frame.get("users").number(), frame.get("attempts").number());
     let (day, users, attempts) = (count(Some(day)), count(users), count(attempts));
-    let mut line = format!("  under way: {users} users of day {day}, attempt {attempts}");
+    let mut line = format!("  under way: day {day}, users {users}, attempt {attempts}");
     if let Some(next) = frame.get("next_attempt_at").moment() {
         line.push_str(&format!(", the next in {}", span(next.as_second() - now.as_second())));
     }
@@ -146,7 +146,7 @@ mod tests {
             &[
                 "  day 6 runs",
                 all,
-                "  under way: 25 users of day 5, attempt 3, the next in 4s: auth answered REFUSE…",
+                "  under way: day 5, users 25, attempt 3, the next in 4s: auth answered REFUSED,…",
             ],
         );
     }
