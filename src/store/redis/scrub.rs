@@ -147,6 +147,8 @@ impl Scrub {
 
     /// Takes or renews the right to make a pass.
     async fn hold(&self) -> Result<bool> {
+        // A newer version's store is not for us to look through.
+        self.records.calendar.today().await?;
         let call = Call::script(&HOLD_LOCK, SCRUB_LOCK_KEY)
             .arg(self.token.as_str())
             .number(LEASE.as_millis());

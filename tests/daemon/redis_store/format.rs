@@ -1,5 +1,7 @@
 //! Which versions of the daemon work with what is stored in Redis.
 
+use std::time::Duration;
+
 use stated::store::{Error, KeepOnline, NextBatch, StateStore};
 
 use super::data;
@@ -118,6 +120,7 @@ async fn a_newer_store_is_refused_by_name_and_nothing_in_it_is_written() {
         store.night_history(9).await.map(drop),
         store.night_plan(None, 9).await.map(drop),
         store.prove_writable().await.map(drop),
+        store.begin_pass(Duration::ZERO).await.map(drop),
     ];
     for (at, failure) in failures.into_iter().enumerate() {
         let Err(Error::Failed(why)) = failure else { panic!("operation {at}: {failure:?}") };
