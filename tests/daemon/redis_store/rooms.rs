@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::battery::{session, user};
 use crate::servers::eventually;
-use crate::servers::redis::{RedisServer, store_at};
+use crate::servers::redis::{RedisCluster, RedisServer, store_at};
 use crate::stores::Opened;
 
 /// What passes between a store and Redis: `Some` is what the store sent, `None` a reply.
@@ -153,4 +153,53 @@ async fn what_was_left_is_taken_out_before_the_store_is_closed() {
     }
     opened.close().await;
     assert_eq!(server.ask::<i64>(&["EXISTS", "chat:room:7:sessions"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_room_whose_master_is_away_keeps_nobody_from_opening_a_session() {
+    let mut cluster = RedisCluster::start(0).await;
+    for node in &cluster.nodes {
+        node.ask::<()>(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
+    }
+    let opened = Opened::open(&cluster.store());
+    let store = &opened.store;
+    store.open_session(&user("u0"), None, &session("s0")).await.unwrap();
+    // Whatever belongs to no room lies on other masters than the one that goes.
+    let gone = cluster.master_of("chat:room:7:sessions").await.port;
+    let night = cluster.master_of("stated:night").await.port;
+    let room = if night == gone { room_elsewhere(&cluster, night).await } else { 7 };
+    let gone = cluster.master_of(&format!("chat:room:{room}:sessions")).await.port;
+    let (id, with) = (
+        key_elsewhere(&cluster, "realTimeData:u", gone).await,
+        key_elsewhere(&cluster, "sessionIdIndex:s", gone).await,
+    );
+    let (id, with) = (user(&format!("u{id}")), session(&format!("s{with}")));
+    cluster.nodes.iter_mut().find(|node| node.port == gone).unwrap().stop();
+    let record = eventually("the session is opened", || async {
+        store.open_session(&id, Some(RoomId(room)), &with).await.ok()
+    })
+    .await;
+    assert_eq!(record.room, Some(RoomId(room)));
+    assert!(store.upkeep().entries_refused.load(Ordering::Relaxed) > 0);
+    assert_eq!(store.session(&with).await.unwrap(), Some(record));
+    assert!(store.close_session(&with).await.unwrap().is_some());
+}
+
+async fn room_elsewhere(cluster: &RedisCluster, than: u16) -> i64 {
+    for room in 0.. {
+        if cluster.master_of(&format!("chat:room:{room}:sessions")).await.port != than {
+            return room;
+        }
+    }
+    unreachable!("rooms lie everywhere")
+}
+
+/// A number that makes a key of another master of it.
+async fn key_elsewhere(cluster: &RedisCluster, prefix: &str, than: u16) -> u32 {
+    for number in 0.. {
+        if cluster.master_of(&format!("{prefix}{number}")).await.port != than {
+            return number;
+        }
+    }
+    unreachable!("keys lie everywhere")
 }
