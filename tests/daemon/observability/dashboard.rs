@@ -767,6 +767,28 @@ fn process() -> Row {
             vec![query("time() - process_start_time_seconds{OF}", "{{instance}}")],
         ),
         panel(
+            "Lines of the log that were lost",
+            "Nobody read them in time, or they could not be written.",
+            Kind::Lines,
+            "none",
+            vec![query(
+                "increase(stated_log_lines_lost_total{OF}[$__rate_interval])",
+                "{{instance}}",
+            )],
+        )
+        .width(12),
+        panel(
+            "Lines of the log that were held back",
+            "Repetitions of one cause; their number is told in the log.",
+            Kind::Stack,
+            "none",
+            vec![query(
+                "sum by (cause) (increase(stated_log_lines_held_back_total{OF}[$__rate_interval]))",
+                "{{cause}}",
+            )],
+        )
+        .width(12),
+        panel(
             "What runs",
             "Version and commit of each daemon.",
             Kind::Table,
