@@ -311,11 +311,11 @@ fn what_is_logged_can_be_changed_while_the_daemon_works() {
         assert_eq!(answer.status, status, "{answer:?}");
     };
     daemon.connect().ask(heartbeat());
-    assert!(!daemon.log.has("\"message\":\"connected\""));
+    assert!(!daemon.log.has("\"message\":\"a peer connected\""));
     put(r#"{"filter":"info,stated::connection=debug"}"#, 200);
     assert_eq!(get(&daemon, "/api/v1/log/filter")["filter"], "info,stated::connection=debug");
     daemon.connect().ask(heartbeat());
-    wait_until("it is logged", || daemon.log.has("\"message\":\"connected\""));
+    wait_until("it is logged", || daemon.log.has("\"message\":\"a peer connected\""));
     for wrong in [r#"{"filter":"loud"}"#, r#"{"filter":1}"#, r#"{"filtre":"info"}"#, "", "{"] {
         put(wrong, 400);
     }
