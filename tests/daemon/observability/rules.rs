@@ -13,6 +13,7 @@ use crate::admin::{metrics, observed};
 use crate::fleet::Fleet;
 use crate::harness::{Setup, wait_until};
 use crate::requests::{kick_out, leave, subscribe};
+use crate::schema::files_below;
 
 /// Labels that Prometheus itself adds.
 const OF_PROMETHEUS: [&str; 3] = ["job", "instance", "le"];
@@ -91,6 +92,31 @@ fn a_runbook_is_about_its_alert_and_answers_the_same_questions() {
         let headings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         assert_eq!(headings, questions, "{runbook}");
     }
+}
+
+/// What a runbook would have somebody look for in the daemon's log: the words behind `grep`.
+fn looked_for(runbook: &str) -> Vec<&str> {
+    let spans = runbook.split('`').skip(1).step_by(2).filter(|span| span.contains("-u stated"));
+    let patterns = spans.filter_map(|span| span.split_once("| grep ")).map(|(_, pattern)| pattern);
+    let plain = patterns.map(|pattern| pattern.trim_start_matches("-E ").trim_start_matches("-i "));
+    plain.flat_map(|pattern| pattern.trim_matches('"').split('|')).collect()
+}
+
+#[test]
+fn what_a_runbook_looks_for_in_the_log_is_what_the_daemon_writes() {
+    let sources: String = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .into_iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .collect();
+    let mut words = 0;
+    for Alert { runbook, .. } in alerts().into_values() {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&runbook));
+        for word in looked_for(&text.unwrap()) {
+            assert!(sources.contains(word), "{runbook}: the daemon never writes {word:?}");
+            words += 1;
+        }
+    }
+    assert!(words > 10, "{words}");
 }
 
 #[test]
