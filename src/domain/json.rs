@@ -18,6 +18,46 @@ pub enum Charset {
 pub fn put_str(out: &mut BytesMut, text: &str, charset: Charset) {
     out.reserve(text.len() + 2);
     out.put_u8(b'"');
+    if plain_bytes(text.as_bytes(), charset) == text.len() {
+        out.put_slice(text.as_bytes());
+    } else {
+        put_escaped(out, text, charset);
+    }
+    out.put_u8(b'"');
+}
+
+/// How many of the first bytes stand for themselves in a JSON string. They are looked at eight at
+/// a time: strings are most of every message, and most of them are short.
+pub fn plain_bytes(bytes: &[u8], charset: Charset) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let found = special_bytes(u64::from_le_bytes(*word), charset);
+        if found != 0 {
+            return 8 * at + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = rest.iter().take_while(|byte| is_plain(**byte, charset)).count();
+    bytes.len() - rest.len() + plain
+}
+
+/// The highest bit of the lowest byte that doesn't stand for itself; higher bits may be anything.
+fn special_bytes(word: u64, charset: Charset) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let is_control = word.wrapping_sub(0x20 * ONES) & !word;
+    let found = is_control | is_zero(word ^ (0x22 * ONES)) | is_zero(word ^ (0x5c * ONES));
+    match charset {
+        Charset::Ascii => (found | word) & HIGH,
+        Charset::Utf8 => found & HIGH,
+    }
+}
+
+fn is_plain(byte: u8, charset: Charset) -> bool {
+    byte >= b' ' && byte != b'"' && byte != b'\\' && (charset == Charset::Utf8 || byte.is_ascii())
+}
+
+fn put_escaped(out: &mut BytesMut, text: &str, charset: Charset) {
     let mut rest = text;
     while let Some(at) = rest.find(|c| needs_escape(c, charset)) {
         let (plain, tail) = rest.split_at(at);
@@ -29,7 +69,6 @@ pub fn put_str(out: &mut BytesMut, text: &str, charset: Charset) {
         rest = chars.as_str();
     }
     out.put_slice(rest.as_bytes());
-    out.put_u8(b'"');
 }
 
 fn needs_escape(c: char, charset: Charset) -> bool {
@@ -153,6 +192,25 @@ mod tests {
     #[test]
     fn redis_gets_characters_as_they_are() {
         assert_eq!(written(|out| put_str(out, "가\u{1}", Charset::Utf8)), "\"가\\u0001\"");
+        assert_eq!(written(|out| put_str(out, "가\u{7f}", Charset::Utf8)), "\"가\u{7f}\"");
+    }
+
+    #[test]
+    fn the_first_byte_that_needs_an_escape_is_found_wherever_it_stands() {
+        for charset in [Charset::Ascii, Charset::Utf8] {
+            for byte in 0..=u8::MAX {
+                for at in 0..20 {
+                    let mut bytes = [b'a'; 20];
+                    bytes[at] = byte;
+                    let expected = if is_plain(byte, charset) { 20 } else { at };
+                    assert_eq!(plain_bytes(&bytes, charset), expected, "{byte} at {at}");
+                    // What follows and would be found too must not hide it.
+                    bytes[at + 1..].fill(b'"');
+                    let expected = if is_plain(byte, charset) { at + 1 } else { at };
+                    assert_eq!(plain_bytes(&bytes, charset), expected, "{byte} at {at}");
+                }
+            }
+        }
     }
 
     #[test]
