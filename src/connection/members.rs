@@ -8,6 +8,7 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::request::Error;
+use super::scan;
 use crate::domain::{InvalidWord, RoomId, SessionId, StudyTime, UserId, UserTime};
 
 /// What JSON takes for blank.
@@ -27,9 +28,17 @@ pub(super) struct Members<'a> {
     pub(super) users: Member<'a>,
 }
 
-/// A member's value as it stands in the message, if it does.
-#[derive(Debug, Default)]
-pub(super) struct Member<'a>(Option<&'a RawValue>);
+/// A member's value.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Member<'a> {
+    /// There is no such member.
+    #[default]
+    Missing,
+    /// A string without escapes: what stands between its quotes.
+    Plain(&'a str),
+    /// Any value, as it stands in the message.
+    Json(&'a str),
+}
 
 /// The kinds of JSON values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +51,42 @@ enum Kind {
     Object,
 }
 
+impl<'a> Members<'a> {
+    /// Their names on the wire.
+    #[cfg(test)]
+    pub(super) const NAMES: [&'static str; 8] =
+        ["server", "type", "user_id", "session", "room_id", "study_time", "alert_count", "users"];
+
+    /// The place for the member of this name; `None` if the name means nothing.
+    pub(super) fn find(&mut self, name: &str) -> Option<&mut Member<'a>> {
+        Some(match name {
+            "server" => &mut self.server,
+            "type" => &mut self.kind,
+            "user_id" => &mut self.user_id,
+            "session" => &mut self.session,
+            "room_id" => &mut self.room_id,
+            "study_time" => &mut self.study_time,
+            "alert_count" => &mut self.alert_count,
+            "users" => &mut self.users,
+            _ => return None,
+        })
+    }
+}
+
 impl<'a> Member<'a> {
-    pub(super) fn value(&self, field: &'static str) -> Result<&'a str, Error> {
-        self.0.map(RawValue::get).ok_or(Error::Missing(field))
+    pub(super) fn check_given(&self, field: &'static str) -> Result<(), Error> {
+        match self {
+            Self::Missing => Err(Error::Missing(field)),
+            Self::Plain(_) | Self::Json(_) => Ok(()),
+        }
     }
 
     pub(super) fn text(&self, field: &'static str) -> Result<Cow<'a, str>, Error> {
-        let json = self.value(field)?;
-        match Kind::of(json) {
-            Some(Kind::Text) => text_of(json, field),
-            _ => Err(wrong_kind(field, "a string", json)),
+        match *self {
+            Self::Plain(text) => Ok(Cow::Borrowed(text)),
+            Self::Json(json) if Kind::of(json) == Some(Kind::Text) => text_of(json, field),
+            Self::Json(json) => Err(wrong_kind(field, "a string", Kind::of(json), json)),
+            Self::Missing => Err(Error::Missing(field)),
         }
     }
 
@@ -78,63 +113,103 @@ impl<'a> Member<'a> {
     /// A study time in a list, where null has a meaning.
     fn listed_study_time(&self) -> Result<Option<StudyTime>, Error> {
         let field = "study_time";
-        let json = self.value(field)?;
-        match Kind::of(json) {
-            Some(Kind::Null) => Ok(None),
-            Some(Kind::Text) => StudyTime::parse(&text_of(json, field)?)
-                .map(Some)
-                .map_err(|reason| Error::Invalid { field, reason }),
-            _ => Err(wrong_kind(field, "a string or null", json)),
+        if let Self::Json(json) = *self {
+            match Kind::of(json) {
+                Some(Kind::Null) => return Ok(None),
+                Some(Kind::Text) => {}
+                kind => return Err(wrong_kind(field, "a string or null", kind, json)),
+            }
         }
+        StudyTime::parse(&self.text(field)?)
+            .map(Some)
+            .map_err(|reason| Error::Invalid { field, reason })
     }
 
     /// A room; a decimal string is taken for the number and a blank one for null, as Jackson does.
     pub(super) fn room_or_null(&self) -> Result<Option<RoomId>, Error> {
         let field = "room_id";
-        let Some(json) = self.0.map(RawValue::get) else { return Ok(None) };
-        let digits = match Kind::of(json) {
-            Some(Kind::Null) => return Ok(None),
-            Some(Kind::Text) => text_of(json, field)?,
-            _ => Cow::Borrowed(json),
+        let (digits, kind, json) = match *self {
+            Self::Missing => return Ok(None),
+            Self::Plain(text) => (Cow::Borrowed(text), Some(Kind::Text), text),
+            Self::Json(json) => match Kind::of(json) {
+                Some(Kind::Null) => return Ok(None),
+                Some(Kind::Text) => (text_of(json, field)?, Some(Kind::Text), json),
+                kind => (Cow::Borrowed(json), kind, json),
+            },
         };
         match digits.trim_matches(BLANKS) {
             "" => Ok(None),
             digits => digits
                 .parse()
                 .map(|number| Some(RoomId(number)))
-                .map_err(|_| wrong_kind(field, "a 64-bit integer or null", json)),
+                .map_err(|_| wrong_kind(field, "a 64-bit integer or null", kind, json)),
         }
     }
 
     pub(super) fn count_or_null(&self) -> Result<Option<i64>, Error> {
-        let Some(json) = self.0.map(RawValue::get) else { return Ok(None) };
-        if Kind::of(json) == Some(Kind::Null) {
-            return Ok(None);
+        let (kind, json) = match *self {
+            Self::Missing => return Ok(None),
+            Self::Plain(text) => (Some(Kind::Text), text),
+            Self::Json(json) => (Kind::of(json), json),
+        };
+        match kind {
+            Some(Kind::Null) => Ok(None),
+            Some(Kind::Number) if let Ok(count) = json.parse() => Ok(Some(count)),
+            kind => Err(wrong_kind("alert_count", "a 64-bit integer or null", kind, json)),
         }
-        let number = json.parse().map(Some);
-        number.map_err(|_| wrong_kind("alert_count", "a 64-bit integer or null", json))
     }
 
     pub(super) fn user_times(&self) -> Result<Vec<UserTime>, Error> {
-        let json = self.value("users")?;
-        if Kind::of(json) != Some(Kind::Array) {
-            return Err(wrong_kind("users", "an array", json));
-        }
-        let entries: Vec<&RawValue> = serde_json::from_str(json)?;
-        let entry = |(at, entry): (_, &RawValue)| {
-            user_time(entry.get()).map_err(|reason| Error::Entry { at, reason: Box::new(reason) })
+        let (kind, json) = match *self {
+            Self::Missing => return Err(Error::Missing("users")),
+            Self::Plain(text) => (Some(Kind::Text), text),
+            Self::Json(json) => (Kind::of(json), json),
         };
-        entries.into_iter().enumerate().map(entry).collect()
+        if kind != Some(Kind::Array) {
+            return Err(wrong_kind("users", "an array", kind, json));
+        }
+        let mut objects = scan::Objects::new(json);
+        let mut entries = Vec::new();
+        loop {
+            match objects.next() {
+                scan::Next::Object(members) => entries.push(members.user_time(entries.len())?),
+                scan::Next::End => return Ok(entries),
+                scan::Next::Unclear => return parsed_user_times(json),
+            }
+        }
     }
 }
 
-fn user_time(json: &str) -> Result<UserTime, Error> {
+impl Members<'_> {
+    /// As the entry `at` of a list.
+    fn user_time(&self, at: usize) -> Result<UserTime, Error> {
+        let parts = || {
+            Ok(UserTime {
+                user: self.user_id.user()?,
+                study_time: self.study_time.listed_study_time()?,
+            })
+        };
+        parts().map_err(|reason| Error::Entry { at, reason: Box::new(reason) })
+    }
+}
+
+fn parsed_user_times(json: &str) -> Result<Vec<UserTime>, Error> {
+    let entries: Vec<&RawValue> = serde_json::from_str(json)?;
+    let entry = |(at, entry): (usize, &RawValue)| {
+        let members = parsed_members(entry.get());
+        let members = members.map_err(|reason| Error::Entry { at, reason: Box::new(reason) })?;
+        members.user_time(at)
+    };
+    entries.into_iter().enumerate().map(entry).collect()
+}
+
+/// The members of a message that is not as peers write it, or what is wrong with it.
+pub(super) fn parsed_members(json: &str) -> Result<Members<'_>, Error> {
     check_is_object(json)?;
-    let members: Members<'_> = serde_json::from_str(json)?;
-    Ok(UserTime {
-        user: members.user_id.user()?,
-        study_time: members.study_time.listed_study_time()?,
-    })
+    let mut parser = serde_json::Deserializer::from_str(json);
+    let members = Members::deserialize(&mut parser)?;
+    parser.end()?;
+    Ok(members)
 }
 
 /// The text that a JSON string stands for; borrowed if there is nothing to unescape.
@@ -145,8 +220,13 @@ fn text_of<'a>(json: &'a str, field: &'static str) -> Result<Cow<'a, str>, Error
     }
 }
 
-fn wrong_kind(field: &'static str, expected: &'static str, json: &str) -> Error {
-    let found = match Kind::of(json) {
+fn wrong_kind(
+    field: &'static str,
+    expected: &'static str,
+    kind: Option<Kind>,
+    json: &str,
+) -> Error {
+    let found = match kind {
         Some(Kind::Number) if json.parse::<i64>().is_err() => "a number that is no 64-bit integer",
         kind => kind.map_or("no value", Kind::name),
     };
@@ -180,7 +260,7 @@ impl Kind {
 }
 
 /// The JSON parser would say the same and repeat the value, which is nobody's business in a log.
-pub(super) fn check_is_object(json: &str) -> Result<(), Error> {
+fn check_is_object(json: &str) -> Result<(), Error> {
     match Kind::of(json.trim_start_matches(BLANKS)) {
         Some(Kind::Object) | None => Ok(()),
         Some(other) => Err(Error::NotObject(other.name())),
@@ -205,63 +285,12 @@ impl<'de> Visitor<'de> for MembersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Members::default();
         // Of a member given twice the last one counts.
-        while let Some(name) = map.next_key()? {
-            match name {
-                Name::Server => members.server = Member(Some(map.next_value()?)),
-                Name::Type => members.kind = Member(Some(map.next_value()?)),
-                Name::UserId => members.user_id = Member(Some(map.next_value()?)),
-                Name::Session => members.session = Member(Some(map.next_value()?)),
-                Name::RoomId => members.room_id = Member(Some(map.next_value()?)),
-                Name::StudyTime => members.study_time = Member(Some(map.next_value()?)),
-                Name::AlertCount => members.alert_count = Member(Some(map.next_value()?)),
-                Name::Users => members.users = Member(Some(map.next_value()?)),
-                Name::Unknown => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            match members.find(&name) {
+                Some(member) => *member = Member::Json(map.next_value::<&RawValue>()?.get()),
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(members)
-    }
-}
-
-enum Name {
-    Server,
-    Type,
-    UserId,
-    Session,
-    RoomId,
-    StudyTime,
-    AlertCount,
-    Users,
-    Unknown,
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: de::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_identifier(NameVisitor)
-    }
-}
-
-struct NameVisitor;
-
-impl Visitor<'_> for NameVisitor {
-    type Value = Name;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member's name")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
-        Ok(match name {
-            "server" => Name::Server,
-            "type" => Name::Type,
-            "user_id" => Name::UserId,
-            "session" => Name::Session,
-            "room_id" => Name::RoomId,
-            "study_time" => Name::StudyTime,
-            "alert_count" => Name::AlertCount,
-            "users" => Name::Users,
-            _ => Name::Unknown,
-        })
     }
 }

@@ -12,6 +12,7 @@ pub mod passed;
 pub mod registry;
 pub mod request;
 pub mod route;
+mod scan;
 
 use std::future::poll_fn;
 use std::io;

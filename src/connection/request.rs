@@ -1,8 +1,7 @@
 //! From bytes to a request: one variant per `server`, everything checked before anything is done.
 
-use serde::Deserialize;
-
-use super::members::{Members, check_is_object};
+use super::members::{Members, parsed_members};
+use super::scan;
 use crate::domain::InvalidWord;
 use crate::domain::auth;
 use crate::domain::chat;
@@ -11,7 +10,7 @@ use crate::domain::scheduling;
 use crate::domain::signaling;
 
 /// Arrays and objects that may be open at once (contract §8).
-const DEPTH_MAX: usize = 128;
+pub(super) const DEPTH_MAX: usize = 128;
 /// Bytes of a peer's own text that an error repeats.
 const QUOTED_BYTES_MAX: usize = 40;
 
@@ -101,12 +100,11 @@ impl Request {
         }
         let text =
             std::str::from_utf8(payload).map_err(|error| Error::NotUtf8(error.valid_up_to()))?;
+        if let Some(members) = scan::members(text) {
+            return members.into_request();
+        }
         check_depth(payload)?;
-        check_is_object(text)?;
-        let mut json = serde_json::Deserializer::from_str(text);
-        let members = Members::deserialize(&mut json)?;
-        json.end()?;
-        members.into_request()
+        parsed_members(text)?.into_request()
     }
 }
 
@@ -179,7 +177,7 @@ impl<'a> Members<'a> {
             unknown => return Err(unknown_type("room", unknown)),
         };
         let user = self.user_id.user()?;
-        self.room_id.value("room_id")?;
+        self.room_id.check_given("room_id")?;
         Ok(room::Request { command, user, room: self.room_id.room_or_null()? })
     }
 }
