@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod account;
+mod buffers;
 pub mod frame;
 mod in_flight;
 mod members;
@@ -263,6 +264,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.close_input(why);
             return Ok(false);
         }
+        if self.input.buffer.capacity() == 0 {
+            self.input.buffer = buffers::take();
+        }
         self.input.buffer.reserve(READ_BYTES);
         match poll_read_buf(Pin::new(&mut self.stream), task, &mut self.input.buffer) {
             Poll::Ready(Ok(0)) => self.close_input(CloseReason::Peer),
@@ -298,6 +302,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some((kind, answer)) = self.in_flight.next_answer() {
             if let Err(error) = answer {
                 self.account.note_error(error.code(), error);
+            }
+            if self.output.capacity() == 0 {
+                self.output = buffers::take();
             }
             // An error here means that the framing can't carry any answer: the peer is told by
             // closing the connection.
@@ -357,7 +364,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.in_flight.give_back_spare();
         for buffer in [&mut self.input.buffer, &mut self.output] {
             if buffer.is_empty() && buffer.capacity() > IDLE_BUFFER_BYTES {
-                *buffer = BytesMut::new();
+                buffers::give_back(std::mem::take(buffer));
             }
         }
     }
