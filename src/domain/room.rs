@@ -56,7 +56,8 @@ pub async fn handle(request: Request, context: &Context, mut call: Call) -> Resu
         return Err(Failure::about(&user)(CallError::Timeout { peer, sent: false }));
     }
     let message = message::RoomCommand { kind: command, user: &user, room }.to_json();
-    let answered = context.upstream.signaling.call(&message, call.deadline).await;
+    // In a box, as otherwise every request of any kind would make room for it.
+    let answered = Box::pin(context.upstream.signaling.call(&message, call.deadline)).await;
     answered.map_err(Failure::about(&user))?;
     Ok(Reply::Empty)
 }

@@ -55,7 +55,10 @@ async fn leave(
         }
         StudyTimeReply::WithOwner => {
             let owner = match room_out {
-                Some(room_out) => context.upstream.room.ask(room_out, call.deadline).await,
+                // In a box, as otherwise every request of any kind would make room for it.
+                Some(room_out) => {
+                    Box::pin(context.upstream.room.ask(room_out, call.deadline)).await
+                }
                 None => OwnerReply::Keep,
             };
             Ok(Reply::StudyTimeWithOwner { user, study_time, owner })
