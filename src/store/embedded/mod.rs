@@ -23,6 +23,7 @@ mod shared;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod writer;
 
 use std::path::Path;
@@ -30,14 +31,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 pub use error::OpenError;
 
 use self::disk::Disk;
 use self::folder::Folder;
 use self::group::Group;
-use self::shared::{Core, Progress, Shared};
+use self::shared::{Core, Shared};
+use self::waiting::Durable;
 use self::writer::Writer;
 use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
@@ -57,7 +57,6 @@ use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserI
 #[derive(Debug)]
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    progress: watch::Receiver<Progress>,
     pending_bytes_max: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -96,11 +95,11 @@ impl EmbeddedStore {
     fn open_on(dir: &Path, disk: Disk, limits: Limits) -> std::result::Result<Self, OpenError> {
         let (folder, before) = Folder::claim(dir)?;
         let recovered = recovery::recover(&folder, before, &disk)?;
-        let (writer, shared, progress) = Writer::new(folder, Arc::new(disk), limits, recovered);
+        let (writer, shared) = Writer::new(folder, Arc::new(disk), limits, recovered);
         let thread = Builder::new().name("stated-log".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(OpenError::io("start the thread that writes to", dir))?;
         let pending_bytes_max = limits.pending_bytes_max;
-        Ok(Self { shared, progress, pending_bytes_max, writer: Mutex::new(Some(thread)) })
+        Ok(Self { shared, pending_bytes_max, writer: Mutex::new(Some(thread)) })
     }
 
     /// Users with a record.
@@ -118,11 +117,17 @@ impl EmbeddedStore {
         &self,
         operation: impl FnOnce(&mut State, &mut Group) -> Seen<T>,
     ) -> Result<T> {
-        let seen = self.apply(operation)?;
-        self.durable(seen).await
+        let waker = waiting::waker().await;
+        let (value, durable) = self.apply(|core| {
+            let seen = operation(&mut core.state, &mut core.journal);
+            let mut durable = Durable::new(&self.shared, seen.position);
+            durable.register(core, &waker);
+            (seen.value, durable)
+        })?;
+        durable.await.map(|()| value)
     }
 
-    fn apply<T>(&self, operation: impl FnOnce(&mut State, &mut Group) -> T) -> Result<T> {
+    fn apply<T>(&self, operation: impl FnOnce(&mut Core) -> T) -> Result<T> {
         let mut core = self.shared.core();
         if let Some(refusal) = &core.refusal {
             return Err(Error::Failed(refusal.to_string()));
@@ -130,8 +135,7 @@ impl EmbeddedStore {
         if core.journal.len() > self.pending_bytes_max {
             return Err(Error::Failed("too much is waiting to be written".to_owned()));
         }
-        let Core { state, journal, .. } = &mut *core;
-        let answer = operation(state, journal);
+        let answer = operation(&mut core);
         if !core.journal.is_empty() {
             self.shared.wake_writer(core);
         }
@@ -140,20 +144,7 @@ impl EmbeddedStore {
 
     /// Waits until what was seen is durable, so that nobody is told what a crash could undo.
     async fn durable<T>(&self, seen: Seen<T>) -> Result<T> {
-        if self.shared.durable() >= seen.position {
-            return Ok(seen.value);
-        }
-        let mut progress = self.progress.clone();
-        let arrived = |progress: &Progress| progress.durable >= seen.position;
-        let failure = match progress.wait_for(|at| arrived(at) || at.trouble.is_some()).await {
-            Ok(progress) if arrived(&progress) => None,
-            Ok(progress) => Some(progress.trouble.as_deref().unwrap_or_default().to_owned()),
-            Err(_) => Some("the store is closed".to_owned()),
-        };
-        match failure {
-            None => Ok(seen.value),
-            Some(text) => Err(Error::Failed(text)),
-        }
+        Durable::new(&self.shared, seen.position).await.map(|()| seen.value)
     }
 
     /// Lets nothing new in and the writer end.
@@ -262,7 +253,7 @@ impl StateStore for EmbeddedStore {
     async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
         loop {
             // The lock is free between two steps.
-            match self.apply(|state, journal| state.next_batch(journal, limits))? {
+            match self.apply(|core| core.state.next_batch(&mut core.journal, limits))? {
                 FormStep::Done(seen) => return self.durable(seen).await,
                 FormStep::Continue => tokio::task::yield_now().await,
             }
@@ -317,15 +308,12 @@ impl StateStore for EmbeddedStore {
     async fn close(&self) -> Result<()> {
         let latest = self.shared.core().journal.position() - 1;
         self.stop();
-        let mut progress = self.progress.clone();
-        // The writer lets go of its end when it ends.
-        while progress.changed().await.is_ok() {}
+        waiting::writer_ended(&self.shared).await;
         self.join();
-        let Progress { durable, trouble } = self.progress.borrow().clone();
-        if durable >= latest {
+        if self.shared.durable() >= latest {
             return Ok(());
         }
-        let trouble = trouble.as_deref().unwrap_or("the writer has stopped").to_owned();
+        let trouble = self.shared.core().trouble.as_deref().unwrap_or_default().to_owned();
         Err(Error::Failed(trouble))
     }
 }

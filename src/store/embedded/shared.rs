@@ -3,10 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use super::group::Group;
 use super::record;
 use super::snapshot::Written;
+use super::waiting::Waiting;
 use crate::domain::UserId;
 use crate::store::night::{Batch, Night, PastNight};
 use crate::store::state::State;
@@ -20,6 +22,8 @@ pub(super) struct Shared {
     /// Told when there is something for the writer to do.
     work: Condvar,
     durable: AtomicU64,
+    /// How often everybody who waits was told of trouble.
+    alarms: AtomicU64,
 }
 
 /// Invariant: the state is what the durable log, the group that is being written and `journal`
@@ -31,23 +35,20 @@ pub(super) struct Core {
     pub(super) journal: Group,
     /// Why nothing may be changed now.
     pub(super) refusal: Option<Arc<str>>,
+    /// Why nothing becomes durable now.
+    pub(super) trouble: Option<Arc<str>>,
+    /// Who waits for something to become durable.
+    pub(super) waiting: Waiting,
     /// The writer sleeps: whoever has work for it wakes it.
     pub(super) writer_sleeps: bool,
+    /// The writer does nothing any more.
+    pub(super) writer_has_ended: bool,
     /// The store is being closed.
     pub(super) stopping: bool,
     /// The snapshot under way is to be given up.
     pub(super) snapshot_unwanted: bool,
     /// How the snapshot under way ended.
     pub(super) snapshot: Option<std::io::Result<Option<Written>>>,
-}
-
-/// How far the writer has come, for those who wait for it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Progress {
-    /// The latest change that is durable.
-    pub(super) durable: u64,
-    /// Why no more is durable, while something is wrong.
-    pub(super) trouble: Option<Arc<str>>,
 }
 
 impl Shared {
@@ -57,12 +58,20 @@ impl Shared {
             state,
             journal: Group::new(next),
             refusal: None,
+            trouble: None,
+            waiting: Waiting::default(),
             writer_sleeps: false,
+            writer_has_ended: false,
             stopping: false,
             snapshot_unwanted: false,
             snapshot: None,
         };
-        Self { core: Mutex::new(core), work: Condvar::new(), durable: AtomicU64::new(next - 1) }
+        Self {
+            core: Mutex::new(core),
+            work: Condvar::new(),
+            durable: AtomicU64::new(next - 1),
+            alarms: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn core(&self) -> MutexGuard<'_, Core> {
@@ -106,8 +115,26 @@ impl Shared {
         self.durable.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_durable(&self, position: u64) {
+    /// Everything up to there is durable. Who waits for what the writer took is to be woken: they
+    /// come into `woken`, which is empty.
+    pub(super) fn set_durable(&self, position: u64, woken: &mut Vec<Waker>) {
+        // Before the lock: whoever has it next and still finds too little is in the list.
         self.durable.store(position, Ordering::Release);
+        self.core().waiting.end(woken);
+    }
+
+    /// How often [`Shared::alarm`] was called.
+    pub(super) fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::Acquire)
+    }
+
+    /// Tells everybody who waits that it is for nothing.
+    pub(super) fn alarm(&self, mut core: MutexGuard<'_, Core>, trouble: Arc<str>) {
+        core.trouble = Some(trouble);
+        self.alarms.fetch_add(1, Ordering::AcqRel);
+        let everybody = core.waiting.take_all();
+        drop(core);
+        everybody.into_iter().for_each(Waker::wake);
     }
 }
 

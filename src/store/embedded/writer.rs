@@ -2,10 +2,9 @@
 //! does so again at once. What arrives during a sync shares the next one.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::thread::{Builder, JoinHandle};
 use std::{io, mem};
-
-use tokio::sync::watch;
 
 use super::Limits;
 use super::acknowledged::AcknowledgedFile;
@@ -14,8 +13,9 @@ use super::folder::Folder;
 use super::group::{Group, Kind};
 use super::log::{LogFile, Trouble};
 use super::recovery::Recovered;
-use super::shared::{Progress, Shared};
+use super::shared::Shared;
 use super::snapshot::{self, Written};
+use super::waiting::EndOfWriter;
 use crate::log::chain;
 
 /// Memory a buffer keeps after a burst.
@@ -25,7 +25,6 @@ const BUFFER_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    progress: watch::Sender<Progress>,
     folder: Arc<Folder>,
     disk: Arc<Disk>,
     limits: Limits,
@@ -35,6 +34,8 @@ pub(super) struct Writer {
     log: LogFile,
     /// What is being written.
     group: Group,
+    /// Room for those who are woken after it.
+    woken: Vec<Waker>,
     /// Generation of the newest snapshot.
     base: u64,
     /// Size of the newest snapshot, or the limit below which it does not count.
@@ -60,35 +61,34 @@ impl Writer {
         disk: Arc<Disk>,
         limits: Limits,
         recovered: Recovered,
-    ) -> (Self, Arc<Shared>, watch::Receiver<Progress>) {
+    ) -> (Self, Arc<Shared>) {
         let Recovered { state, log, base, snapshot_bytes, acknowledged } = recovered;
         let shared = Arc::new(Shared::new(state, log.next()));
-        let durable = shared.durable();
-        let (progress, progress_seen) = watch::channel(Progress { durable, trouble: None });
         let base_bytes = snapshot_bytes.max(limits.log_bytes_min);
         // At once after a compaction that was cut short, and to leave an older format behind.
         let is_due = base != log.generation() || log.is_of_older_format();
         let due_at = if is_due { 0 } else { base_bytes };
         let writer = Self {
             shared: Arc::clone(&shared),
-            progress,
             folder: Arc::new(folder),
             disk,
             limits,
             acknowledged,
             acknowledged_is_noted: true,
             group: Group::new(log.next()),
+            woken: Vec::new(),
             log,
             base,
             base_bytes,
             due_at,
             snapshot: None,
         };
-        (writer, shared, progress_seen)
+        (writer, shared)
     }
 
     /// Works until the store is closed and everything pending is written, or can't be.
     pub(super) fn run(mut self) {
+        let _end = EndOfWriter(Arc::clone(&self.shared));
         let mut goes_on = true;
         while goes_on {
             self.start_snapshot_if_due();
@@ -121,6 +121,7 @@ impl Writer {
             if !core.journal.is_empty() {
                 self.group.reset(core.journal.next(), BUFFER_BYTES_MAX);
                 mem::swap(&mut self.group, &mut core.journal);
+                core.waiting.begin();
                 return Work::Write;
             }
             if core.stopping {
@@ -151,8 +152,8 @@ impl Writer {
             tracing::warn!("the length of the store's log could not be noted: {error}");
         }
         let durable = self.log.next() - 1;
-        self.shared.set_durable(durable);
-        self.progress.send_replace(Progress { durable, trouble: None });
+        self.shared.set_durable(durable, &mut self.woken);
+        self.woken.drain(..).for_each(Waker::wake);
     }
 
     /// Refuses changes and tries again until the disk takes what is pending: `true`; or until the
@@ -174,6 +175,7 @@ impl Writer {
             }
         }
         let mut core = self.shared.core();
+        core.trouble = None;
         if !core.stopping {
             core.refusal = None;
         }
@@ -189,8 +191,7 @@ impl Writer {
         if !core.stopping {
             core.refusal = Some(Arc::clone(&text));
         }
-        drop(core);
-        self.progress.send_modify(|progress| progress.trouble = Some(text));
+        self.shared.alarm(core, text);
     }
 
     /// Waits before the next try; `false` if there is to be none.

@@ -60,9 +60,12 @@ fn detail(result: Result<Record>) -> String {
 }
 
 async fn until_well(store: &EmbeddedStore) {
-    let mut progress = store.progress.clone();
-    let well = progress.wait_for(|progress| progress.trouble.is_none());
-    tokio::time::timeout(Duration::from_secs(30), well).await.unwrap().unwrap();
+    let well = async {
+        while store.shared.core().trouble.is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), well).await.unwrap();
 }
 
 fn log_bytes(dir: &Path, generation: u64) -> u64 {
@@ -163,7 +166,8 @@ fn what_is_left_unwritten_at_the_close_leaves_no_gap_behind() {
     record_each(&store, 0..1);
     let gate = faults.gate.lock().unwrap();
     let apply = |number| {
-        store.apply(|state, journal| {
+        store.apply(|core| {
+            let Core { state, journal, .. } = core;
             state.record_study_time(journal, &user(number), &time(number));
         })
     };
@@ -221,7 +225,7 @@ fn what_waits_to_be_written_is_bounded() {
     let (store, faults) = faulty(dir.path(), limits);
     let gate = faults.gate.lock().unwrap();
     let apply =
-        || store.apply(|state, journal| state.record_study_time(journal, &user(1), &time(1)));
+        || store.apply(|core| core.state.record_study_time(&mut core.journal, &user(1), &time(1)));
     let refused = (0..10_000).find_map(|_| apply().err()).unwrap();
     assert!(refused.to_string().contains("too much is waiting"), "{refused}");
     drop(gate);
