@@ -2,7 +2,6 @@
 //! writing; and with very many users.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -101,8 +100,7 @@ impl Story {
 }
 
 /// Lives days until the connection breaks: times, listings, closes, without a pause.
-fn live(daemon: SocketAddr, story: &mut Story) {
-    let mut peer = Client::connect(daemon, Framing::Length4);
+fn live(mut peer: Client, story: &mut Story) {
     for step in 0.. {
         let user = format!("u{}", step % 17);
         let value = story.value(&user);
@@ -150,10 +148,11 @@ pub(crate) fn no_acknowledged_study_time_is_lost_however_often_the_daemon_is_kil
     let mut story = Story::default();
     for round in 0..kills() {
         let daemon = setup.start();
-        let address = daemon.addresses[0];
+        // Before it is killed, however late the thread gets its turn.
+        let peer = daemon.connect();
         story = std::thread::scope(|scope| {
             let living = scope.spawn(move || {
-                live(address, &mut story);
+                live(peer, &mut story);
                 story
             });
             // Anywhere between the first request and a few nights later.
