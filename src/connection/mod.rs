@@ -19,7 +19,6 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -271,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match poll_read_buf(Pin::new(&mut self.stream), task, &mut self.input.buffer) {
             Poll::Ready(Ok(0)) => self.close_input(CloseReason::Peer),
             Poll::Ready(Ok(read)) => {
-                self.figures().received_bytes.fetch_add(read as u64, Relaxed);
+                self.figures().received(read);
                 self.account.received_bytes.add(read);
                 self.input.state = self.input.state.after_reading(read);
                 return Ok(true);
@@ -325,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.output.advance(written);
-                    self.figures().sent_bytes.fetch_add(written as u64, Relaxed);
+                    self.figures().sent(written);
                     self.account.sent_bytes.add(written);
                 }
                 Poll::Ready(Err(error)) => return Err(error),

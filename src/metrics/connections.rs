@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Metrics;
+use super::spread::Spread;
 
 /// Why a connection of a peer is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +30,13 @@ pub struct Connections {
     closed: [AtomicU64; CloseReason::ALL.len()],
     /// Closed at once: `limits.max_connections` were there already.
     pub turned_away: AtomicU64,
-    /// Bytes that peers sent.
-    pub received_bytes: AtomicU64,
-    /// Bytes that peers were sent.
-    pub sent_bytes: AtomicU64,
+    bytes: Spread<Bytes>,
+}
+
+#[derive(Debug, Default)]
+struct Bytes {
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
 /// Counts a connection as open until it is dropped.
@@ -64,6 +68,26 @@ impl Connections {
     /// All that were let in.
     pub fn opened(&self) -> u64 {
         self.opened.load(Relaxed)
+    }
+
+    /// A peer sent so many bytes more.
+    pub fn received(&self, bytes: usize) {
+        self.bytes.here().received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// A peer was sent so many bytes more.
+    pub fn sent(&self, bytes: usize) {
+        self.bytes.here().sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Bytes that peers sent.
+    pub fn received_bytes(&self) -> u64 {
+        self.bytes.sum(|bytes| bytes.received.load(Relaxed))
+    }
+
+    /// Bytes that peers were sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.bytes.sum(|bytes| bytes.sent.load(Relaxed))
     }
 
     /// How many ended in which way.

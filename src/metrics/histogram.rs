@@ -19,7 +19,7 @@ pub struct Histogram {
     sum_nanos: AtomicU64,
 }
 
-/// A histogram at one moment.
+/// One or several histograms at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// How many were at most as long as the bound of the same index; the last are all.
@@ -40,15 +40,28 @@ impl Histogram {
         self.sum_nanos.fetch_add(nanos, Relaxed);
     }
 
-    /// How it stands. One that is being recorded may be in the buckets and not in the sum yet.
+    /// How it stands.
     pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of([self])
+    }
+}
+
+impl Snapshot {
+    /// All together. One that is being recorded may be in the buckets and not in the sum yet.
+    pub fn of<'a>(histograms: impl IntoIterator<Item = &'a Histogram>) -> Self {
+        let (mut counts, mut sum_nanos) = ([0; BOUNDS.len() + 1], 0_u64);
+        for histogram in histograms {
+            for (count, bucket) in counts.iter_mut().zip(&histogram.buckets) {
+                *count += bucket.load(Relaxed);
+            }
+            sum_nanos = sum_nanos.wrapping_add(histogram.sum_nanos.load(Relaxed));
+        }
         let mut all = 0;
-        let up_to = std::array::from_fn(|at| {
-            all += self.buckets.get(at).map_or(0, |bucket| bucket.load(Relaxed));
+        let up_to = counts.map(|count| {
+            all += count;
             all
         });
-        let sum = Duration::from_nanos(self.sum_nanos.load(Relaxed)).as_secs_f64();
-        Snapshot { up_to, sum }
+        Self { up_to, sum: Duration::from_nanos(sum_nanos).as_secs_f64() }
     }
 }
 

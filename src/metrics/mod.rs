@@ -12,6 +12,7 @@ pub mod page;
 pub mod process;
 pub mod requests;
 pub mod runtime;
+pub mod spread;
 mod text;
 
 use std::time::SystemTime;

@@ -1,9 +1,11 @@
 //! Requests by what they are and what they were answered.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Snapshot};
+use super::spread::Spread;
 use crate::connection::request::Request;
 use crate::domain::{chat, room, scheduling, signaling};
 use crate::error::Code;
@@ -48,9 +50,17 @@ const OUTCOMES: usize = 1 + Code::ALL.len();
 /// Requests by kind and outcome.
 #[derive(Debug, Default)]
 pub struct Requests {
+    counts: Spread<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     answered: [[AtomicU64; OUTCOMES]; Kind::ALL.len()],
     durations: [Histogram; SERVERS.len()],
-    in_flight: AtomicU64,
+    /// Requests that were read.
+    taken: AtomicU64,
+    /// Those of all threads that were answered or dropped.
+    ended: AtomicU64,
 }
 
 impl Kind {
@@ -131,30 +141,33 @@ impl Kind {
 impl Requests {
     /// One was read.
     pub fn taken(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.counts.here().taken.fetch_add(1, Relaxed);
     }
 
     /// One was answered: with an error, or as it wished.
     pub fn answered(&self, kind: Kind, error: Option<Code>, took: Duration) {
         let outcome = error.map_or(0, |code| 1 + code as usize);
-        let of_kind = self.answered.get(kind as usize);
+        let counts = self.counts.here();
+        let of_kind = counts.answered.get(kind as usize);
         if let Some(count) = of_kind.and_then(|outcomes| outcomes.get(outcome)) {
             count.fetch_add(1, Relaxed);
         }
-        if let Some(durations) = self.durations.get(kind.server_index()) {
+        if let Some(durations) = counts.durations.get(kind.server_index()) {
             durations.record(took);
         }
-        self.in_flight.fetch_sub(1, Relaxed);
+        counts.ended.fetch_add(1, Release);
     }
 
     /// So many are dropped without an answer, with their connection.
     pub fn dropped(&self, requests: usize) {
-        self.in_flight.fetch_sub(requests as u64, Relaxed);
+        self.counts.here().ended.fetch_add(requests as u64, Release);
     }
 
     /// Read and not answered.
     pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Relaxed)
+        // In this order, so that none has ended that is not among those taken.
+        let ended = self.counts.sum(|counts| counts.ended.load(Acquire));
+        self.counts.sum(|counts| counts.taken.load(Relaxed)).saturating_sub(ended)
     }
 
     /// How many of this kind got `ok` or a code, in the order of the table of codes. No reply
@@ -162,16 +175,26 @@ impl Requests {
     pub fn outcomes(&self, kind: Kind) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let codes = Code::ALL.into_iter().map(Some);
         let outcomes = std::iter::once(None).chain(codes);
-        let counts = self.answered.get(kind as usize).into_iter().flatten();
+        let count = move |outcome: usize| {
+            self.counts.sum(|counts| {
+                let of_kind = counts.answered.get(kind as usize);
+                of_kind.and_then(|all| all.get(outcome)).map_or(0, |count| count.load(Relaxed))
+            })
+        };
         outcomes
-            .zip(counts)
+            .enumerate()
+            .map(move |(at, code)| (code, count(at)))
             .filter(|(code, _)| *code != Some(Code::TcpBindFailed))
-            .map(|(code, count)| (code.map_or("ok", Code::code), count.load(Relaxed)))
+            .map(|(code, count)| (code.map_or("ok", Code::code), count))
     }
 
     /// How long answers took, for each value of the label `server`.
-    pub fn durations(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
-        SERVERS.into_iter().zip(&self.durations)
+    pub fn durations(&self) -> impl Iterator<Item = (&'static str, Snapshot)> {
+        let of_server = |(at, server)| {
+            let histograms = self.counts.parts().filter_map(|counts| counts.durations.get(at));
+            (server, Snapshot::of(histograms))
+        };
+        SERVERS.into_iter().enumerate().map(of_server)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::families::{Family, Kind};
-use super::histogram::{BOUNDS, Histogram};
+use super::histogram::{BOUNDS, Snapshot};
 
 /// A page in the making.
 #[derive(Debug, Default)]
@@ -50,9 +50,8 @@ impl Samples<'_> {
     }
 
     /// All samples of a histogram.
-    pub(super) fn histogram<const N: usize>(&mut self, values: [&str; N], histogram: &Histogram) {
+    pub(super) fn histogram<const N: usize>(&mut self, values: [&str; N], snapshot: Snapshot) {
         debug_assert_eq!(self.family.kind, Kind::Histogram);
-        let snapshot = histogram.snapshot();
         let mut all = 0;
         let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
         for (bound, up_to) in bounds.zip(snapshot.up_to) {

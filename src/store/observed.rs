@@ -9,7 +9,8 @@ use super::redis::RedisStore;
 use super::redis::links::LinkFigures;
 use super::{Error, KeepOnline, Result, StateStore, Store};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
-use crate::metrics::histogram::Histogram;
+use crate::metrics::histogram::{Histogram, Snapshot};
+use crate::metrics::spread::Spread;
 
 /// An operation of the port, as figures tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,25 +58,34 @@ pub enum Operation {
 }
 
 /// What one operation did so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Figures {
     /// How long it took, whatever came of it.
-    pub durations: Histogram,
+    pub durations: Snapshot,
     /// How often it failed.
-    pub errors: AtomicU64,
+    pub errors: u64,
 }
+
+#[derive(Debug, Default)]
+struct Counts {
+    durations: Histogram,
+    errors: AtomicU64,
+}
+
+type AllCounts = [Counts; Operation::ALL.len()];
 
 /// The store, observed.
 #[derive(Debug)]
 pub struct Observed {
     store: Store,
-    figures: [Figures; Operation::ALL.len()],
+    counts: Spread<AllCounts>,
     closes: [AtomicU64; ClosedBy::ALL.len()],
 }
 
 /// An operation under way. Dropped with its future, it counts for nothing.
 struct Begun<'a> {
-    figures: Option<&'a Figures>,
+    counts: &'a Spread<AllCounts>,
+    operation: Operation,
     at: Instant,
 }
 
@@ -134,12 +144,18 @@ impl Operation {
 impl Observed {
     /// Observes `store` from now on.
     pub fn new(store: Store) -> Self {
-        Self { store, figures: Default::default(), closes: Default::default() }
+        Self { store, counts: Spread::default(), closes: Default::default() }
     }
 
     /// Each operation's figures.
-    pub fn figures(&self) -> impl Iterator<Item = (Operation, &Figures)> {
-        Operation::ALL.into_iter().zip(&self.figures)
+    pub fn figures(&self) -> impl Iterator<Item = (Operation, Figures)> {
+        let of_operation = |operation: Operation| {
+            let parts = || self.counts.parts().filter_map(|all| all.get(operation as usize));
+            let durations = Snapshot::of(parts().map(|counts| &counts.durations));
+            let errors = parts().map(|counts| counts.errors.load(Relaxed)).sum();
+            (operation, Figures { durations, errors })
+        };
+        Operation::ALL.into_iter().map(of_operation)
     }
 
     /// Days that this daemon closed, by why. A night that was left open and that the next night's
@@ -170,17 +186,17 @@ impl Observed {
     }
 
     fn begin(&self, operation: Operation) -> Begun<'_> {
-        Begun { figures: self.figures.get(operation as usize), at: Instant::now() }
+        Begun { counts: &self.counts, operation, at: Instant::now() }
     }
 }
 
 impl Begun<'_> {
     fn end<T>(self, result: Result<T>) -> Result<T> {
         let took: Duration = self.at.elapsed();
-        if let Some(figures) = self.figures {
-            figures.durations.record(took);
+        if let Some(counts) = self.counts.here().get(self.operation as usize) {
+            counts.durations.record(took);
             if result.is_err() {
-                figures.errors.fetch_add(1, Relaxed);
+                counts.errors.fetch_add(1, Relaxed);
             }
         }
         result
@@ -347,9 +363,9 @@ mod tests {
         let store = Observed::new(Store::Memory(MemoryStore::default()));
         let user = UserId::parse("u1").unwrap();
         store.open_session(&user, None, &SessionId::parse("s1").unwrap()).await.unwrap();
-        let counted = |(of, figures): (Operation, &Figures)| {
-            let all = figures.durations.snapshot().up_to.last().copied().unwrap();
-            (all > 0).then(|| (of.name(), all, figures.errors.load(Relaxed)))
+        let counted = |(of, figures): (Operation, Figures)| {
+            let all = figures.durations.up_to.last().copied().unwrap();
+            (all > 0).then(|| (of.name(), all, figures.errors))
         };
         let counted: Vec<_> = store.figures().filter_map(counted).collect();
         assert_eq!(counted, [("open_session", 1, 0)]);

@@ -1,7 +1,6 @@
 //! Everything at a glance: what `stated status` shows.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use axum::extract::State;
@@ -90,8 +89,8 @@ impl Load {
             in_flight: metrics.requests.in_flight(),
             requests_answered: answered,
             requests_failed: failed,
-            received_bytes: metrics.connections.received_bytes.load(Relaxed),
-            sent_bytes: metrics.connections.sent_bytes.load(Relaxed),
+            received_bytes: metrics.connections.received_bytes(),
+            sent_bytes: metrics.connections.sent_bytes(),
         }
     }
 }

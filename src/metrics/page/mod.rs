@@ -128,8 +128,8 @@ fn put_connections(text: &mut Text, connections: &Connections, limits: &Limits) 
     for (reason, count) in closed {
         samples.labelled([reason.name()], count);
     }
-    text.family(&family::RECEIVED).value(connections.received_bytes.load(Relaxed));
-    text.family(&family::SENT).value(connections.sent_bytes.load(Relaxed));
+    text.family(&family::RECEIVED).value(connections.received_bytes());
+    text.family(&family::SENT).value(connections.sent_bytes());
 }
 
 fn put_night(text: &mut Text, found: &Found<'_>, context: &Context) {

@@ -11,11 +11,11 @@ use crate::store::{Observed, Population};
 pub(super) fn put(text: &mut Text, store: &Observed) {
     let mut samples = text.family(&family::STORE_DURATION);
     for (operation, figures) in store.figures() {
-        samples.histogram([operation.name()], &figures.durations);
+        samples.histogram([operation.name()], figures.durations);
     }
     let mut samples = text.family(&family::STORE_ERRORS);
     for (operation, figures) in store.figures() {
-        samples.labelled([operation.name()], figures.errors.load(Relaxed));
+        samples.labelled([operation.name()], figures.errors);
     }
     let links = store.links();
     let mut samples = text.family(&family::STORE_LINK_EVENTS);

@@ -22,7 +22,7 @@ fn put_gateways(text: &mut Text, upstream: &Upstream) {
     }
     let mut samples = text.family(&family::CALL_DURATION);
     for gateway in gateways {
-        samples.histogram([gateway.peer()], &gateway.counters().calls.durations);
+        samples.histogram([gateway.peer()], gateway.counters().calls.durations.snapshot());
     }
     let mut samples = text.family(&family::POOL);
     for gateway in gateways {
