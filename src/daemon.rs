@@ -198,11 +198,8 @@ impl Daemon {
     }
 
     fn start_scrub(&self) {
-        let (store, redis) = (
-            Arc::clone(&self.context.store),
-            self.context.running.now().config.store.redis.clone(),
-        );
-        self.serving.spawn(scrub::keep(store, redis, self.stop_serving.clone()));
+        let context = Arc::clone(&self.context);
+        self.serving.spawn(scrub::keep(context, self.stop_serving.clone()));
     }
 
     /// Stops: no new connections, then no new requests, what was read is answered, what is owed to peers is sent, all

@@ -162,17 +162,19 @@ fn redis() -> Vec<Key<Redis>> {
         key(
             "scrub_interval",
             "1h",
-            duration(Duration::ZERO..=7 * 24 * HOUR, |redis| &mut redis.scrub_interval),
+            duration(Duration::ZERO..=7 * 24 * HOUR, |redis: &mut Redis| &mut redis.scrub_interval),
             "How long after the store was looked through, by whichever daemon, that is done again: \
              it counts users, sessions and rooms and mends what a crash left behind; \"0s\" for \
              never.",
-        ),
+        )
+        .live(),
         key(
             "scrub_keys_per_second",
             "2000",
-            count(1..=1_000_000, |redis| &mut redis.scrub_keys_per_second),
+            count(1..=1_000_000, |redis: &mut Redis| &mut redis.scrub_keys_per_second),
             "How many keys are looked at in a second then; each costs Redis about three commands.",
-        ),
+        )
+        .live(),
     ]
 }
 

@@ -11,7 +11,8 @@ use super::lookup::Population;
 pub struct Upkeep {
     /// Sessions that a room's set did not take in, though they are live.
     pub entries_refused: AtomicU64,
-    /// Sessions that are over and were not taken out of a room's set, because too many were.
+    /// Sessions that are over and were not taken out of a room's set: too many were at once, or
+    /// Redis did not do it.
     pub exits_given_up: AtomicU64,
     /// What the latest pass could not read or did not understand, and left as it is.
     pub left_alone: AtomicU64,

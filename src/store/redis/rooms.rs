@@ -19,11 +19,12 @@ use tokio::time::timeout;
 
 use super::call::{Call, Reply};
 use super::records::{CALLS_MAX, Records};
+use super::refusal;
 use super::standing::Standing;
 use super::stored::room_key;
 use crate::domain::{RoomId, SessionId};
-use crate::store::Result;
 use crate::store::upkeep::Upkeep;
+use crate::store::{Error, Result};
 
 /// Sessions that wait to be taken out of their rooms' sets. What is more is left to the scrub.
 const EXITS_MAX: usize = 4096;
@@ -94,12 +95,11 @@ impl Records {
             if count == 0 {
                 return;
             }
-            match timeout(patience, self.remove_members(&seats)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "sessions that are over stay in their rooms' sets");
-                }
-                Err(_) => tracing::debug!("sessions that are over may stay in their rooms' sets"),
+            let removed = timeout(patience, self.remove_members(&seats)).await;
+            if let Err(error) = removed.unwrap_or(Err(Error::Slow(patience))) {
+                // Whoever asked has been answered: what is left over is for the scrub to find.
+                self.exits.shared.upkeep.exits_given_up.fetch_add(count as u64, Ordering::Relaxed);
+                tracing::debug!(%error, "sessions that are over stay in their rooms' sets");
             }
             seats.clear();
             self.exits.shared.done.send_modify(|done| *done += count as u64);
@@ -113,6 +113,9 @@ impl Records {
         let remove = seats.iter().map(|seat| member_call("SREM", seat)).collect();
         let replies = self.ask_each(remove).await?;
         let removed = replies.iter().filter(|reply| matches!(reply, Ok(Value::Int(1)))).count();
+        // What is no set never took anybody in.
+        let mut refused = replies.iter().filter_map(|reply| reply.as_ref().err());
+        let refused = refused.find(|error| error.code() != "WRONGTYPE").cloned();
         let sessions: Vec<_> = seats.iter().map(|seat| seat.session.clone()).collect();
         let standings = self.standing_of_each(&sessions).await?;
         let back = seats.iter().zip(replies).zip(standings);
@@ -124,7 +127,10 @@ impl Records {
             .collect();
         let put_back = back.len();
         self.ask_each(back).await?;
-        Ok(removed.saturating_sub(put_back) as u64)
+        match refused {
+            Some(error) => Err(refusal(error)),
+            None => Ok(removed.saturating_sub(put_back) as u64),
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 //! two operations cross, an index may be left over, which is no harm: it resolves to nobody, and
 //! whoever next looks it up removes it.
 //!
+//! In which room's set the session is follows from that, and decides nothing: see `rooms`.
+//!
 //! Two limits of that. If a user's previous session is opened again on one daemon while another one
 //! is just removing its index, the index is missing until that daemon has looked at the record and
 //! put it back: a close in that moment finds nobody. And a service that writes records without

@@ -3,11 +3,12 @@
 mod gateways;
 mod limits;
 mod rollover;
+mod scrub;
 
 use std::collections::BTreeSet;
 
 /// Every live key, and the test that proves it.
-const PROVED: &[&[&str]] = &[limits::KEYS, gateways::KEYS, rollover::KEYS, KEYS];
+const PROVED: &[&[&str]] = &[limits::KEYS, gateways::KEYS, rollover::KEYS, scrub::KEYS, KEYS];
 
 const KEYS: &[&str] =
     &["signaling.study_time_reply", "log.level", "log.max_repeats", "admin.token"];
