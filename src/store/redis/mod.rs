@@ -3,7 +3,8 @@
 //! Every step of an operation is one script or command on one key, safe to repeat; so it works in
 //! any slot, and a connection that breaks costs a repetition and nothing else. What spans keys is
 //! put together so that whatever a crash leaves between two steps is harmless: `sessions` says
-//! how, `calendar` how all daemons agree on the running day, `delivery` how it goes to auth.
+//! how, `calendar` how all daemons agree on the running day, `delivery` how it goes to auth. `rooms`
+//! keeps sets beside the records, and `scrub` and `mend` put right what was left over.
 
 mod address;
 mod calendar;

@@ -123,6 +123,24 @@ async fn a_set_that_takes_nobody_in_fails_no_request() {
 }
 
 #[tokio::test]
+async fn a_session_that_can_not_be_taken_out_is_counted() {
+    let server = RedisServer::start().await;
+    let opened = Opened::open(&server.store());
+    let store = &opened.store;
+    store.open_session(&user("u1"), Some(RoomId(7)), &session("s1")).await.unwrap();
+    // Redis forbids this command and no other.
+    server.ask::<()>(&["ACL", "SETUSER", "default", "-srem"]).await;
+    assert!(store.close_session(&session("s1")).await.unwrap().is_some());
+    eventually("it is counted", || async {
+        (store.upkeep().exits_given_up.load(Ordering::Relaxed) == 1).then_some(())
+    })
+    .await;
+    // Not there, whatever the set says.
+    assert_eq!(store.room_members(RoomId(7), None, 10).await.unwrap().items, []);
+    opened.close().await;
+}
+
+#[tokio::test]
 async fn every_daemon_keeps_the_same_sets() {
     let server = RedisServer::start().await;
     let [one, other] = [Opened::open(&server.store()), Opened::open(&server.store())];
