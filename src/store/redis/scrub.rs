@@ -145,9 +145,8 @@ impl Scrub {
         Ok(if is_whole { Step::Done(counted) } else { Step::Void })
     }
 
-    /// Takes or renews the right to make a pass.
+    /// Takes or renews the right to make a pass. Fails where nothing may be written at all.
     async fn hold(&self) -> Result<bool> {
-        // A newer version's store is not for us to look through.
         self.records.calendar.today().await?;
         let call = Call::script(&HOLD_LOCK, SCRUB_LOCK_KEY)
             .arg(self.token.as_str())

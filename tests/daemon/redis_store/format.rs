@@ -7,7 +7,7 @@ use stated::store::{Error, KeepOnline, NextBatch, StateStore};
 use super::data;
 use crate::admin::{observed, wait_for_status};
 use crate::battery::{LAST_TIMEOUT, LIMITS, at, deliver_all, session, time, user};
-use crate::harness::Setup;
+use crate::harness::{Setup, wait_until};
 use crate::place::{Place, wait_for};
 use crate::requests::{enter, last, leave, subscribe, unsubscribe};
 use crate::servers::eventually;
@@ -152,8 +152,10 @@ fn peers_and_operators_are_told_that_a_newer_version_is_needed() {
     let server = wait_for(RedisServer::start());
     wait_for(server.ask::<()>(&["HSET", NIGHT, "format", "2"]));
     let daemon = observed(Setup::new().keeps(&Place::at(server.url().expose()))).start();
-    let ready = wait_for_status(&daemon, "/readyz", 503);
-    assert!(ready.to_string().contains("start the newer one"), "{ready}");
+    // Before the first look the daemon is unready and does not know why.
+    wait_until("operators are told", || {
+        wait_for_status(&daemon, "/readyz", 503).to_string().contains("start the newer one")
+    });
     let mut peer = daemon.connect();
     let requests =
         [subscribe("u1", 1, "s1"), unsubscribe("s1"), enter("u1"), leave("u1", "1"), last(&[])];
