@@ -70,7 +70,7 @@ pub struct Cursor(pub(super) [u64; 3]);
 pub struct InvalidCursor;
 
 impl Cursor {
-    /// Takes a text, which [`Cursor::to_string`] made, for a cursor.
+    /// Takes for a cursor a text that one was written as.
     pub fn parse(text: &str) -> Result<Self, InvalidCursor> {
         let mut numbers = [0; 3];
         let mut words = text.split('.');
