@@ -19,7 +19,7 @@ pub use self::progress::{Delivering, Doing, Stage};
 use self::progress::Progress;
 use crate::config::{self, Config};
 use crate::domain::{Context, Day, UnixMillis};
-use crate::store::night::{ClosedBy, ClosedDay};
+use crate::store::night::ClosedDay;
 use crate::store::{self, Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
 use crate::upstream::{CallError, message};
 
@@ -69,7 +69,6 @@ impl Nightly {
         // An error may be about the answer alone.
         self.context.day_closed.notify_one();
         let day = closed?;
-        self.context.metrics.nights.count_close(ClosedBy::Operator);
         tracing::info!(day = day.0, "an operator closed the day, its study times go to auth");
         Ok(day)
     }
@@ -111,7 +110,6 @@ impl Nightly {
                         day = day.0,
                         "no SCHEDULER_LAST came within {last_timeout:?}, the day was closed without"
                     );
-                    self.context.metrics.nights.count_close(ClosedBy::Timeout);
                     self.context.day_closed.notify_one();
                 }
                 Ok(None) => {}

@@ -18,7 +18,6 @@ use stated::upstream::Upstream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Bytes that the socket holds in each direction.
@@ -56,16 +55,11 @@ fn connect(runtime: &Runtime) -> DuplexStream {
         day_closed: Notify::new(),
         metrics: Arc::<Metrics>::default(),
     });
-    let shared = Arc::new(Shared {
-        context,
-        tasks: tasks.clone(),
-        stop: CancellationToken::new(),
-        hasher: Default::default(),
-    });
+    let shared = Arc::new(Shared { context, tasks: tasks.clone(), hasher: Default::default() });
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let origin = Origin { peer: address, listener: address, framing: Framing::Length4 };
     let registered = Arc::new(Registry::new(0)).register(origin);
-    let connection = Connection::new(socket, registered.account(), shared);
+    let mut connection = Connection::new(socket, registered.account(), shared);
     tasks.spawn(async move { connection.serve().await.map(|reason| registered.close(reason)) });
     peer
 }

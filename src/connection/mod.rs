@@ -36,7 +36,7 @@ use account::{Account, Wish};
 use frame::{Decoder, Framing};
 use in_flight::InFlight;
 use request::Request;
-use route::Asked;
+use route::{Asked, Error, Said};
 
 /// Room made in the input buffer before each read.
 const READ_BYTES: usize = 8 * 1024;
@@ -299,17 +299,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn put_answers(&mut self) -> io::Result<()> {
         let peer = self.account.origin.peer;
         while let Some((kind, answer)) = self.in_flight.next_answer() {
-            if let Err(error) = answer {
-                self.account.note_error(error.code(), error);
-            }
             if self.output.capacity() == 0 {
                 self.output = buffers::take();
             }
             // An error here means that the framing can't carry any answer: the peer is told by
             // closing the connection.
             let asked = Asked { peer, kind };
-            let code = route::put_answer(answer, asked, self.framing, &mut self.output)
+            let said = route::put_answer(answer, asked, self.framing, &mut self.output)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let error = match &said {
+                Said::Answer => answer.as_ref().err(),
+                Said::Instead(error) => Some(error),
+            };
+            if let Some(error) = error {
+                self.account.note_error(error.code(), error);
+            }
+            let code = error.map(Error::code);
             self.in_flight.pop_answered(code);
         }
         Ok(())

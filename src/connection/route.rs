@@ -34,6 +34,9 @@ pub enum Error {
     /// It was not done in time; it may still be done.
     #[error("not done within {0:?}; it may still take effect")]
     Late(Duration),
+    /// What it is answered is too much for the listener's framing.
+    #[error("the answer can't be said")]
+    Unsayable(#[source] PayloadTooLong),
 }
 
 impl Error {
@@ -42,7 +45,7 @@ impl Error {
         match self {
             Self::Request(_) | Self::Framing(_) => Code::InvalidMessageFormat,
             Self::Domain(failure) => failure.why.code(),
-            Self::Late(_) => Code::UnknownServerError,
+            Self::Late(_) | Self::Unsayable(_) => Code::UnknownServerError,
         }
     }
 
@@ -50,7 +53,7 @@ impl Error {
     fn user(&self) -> Option<&UserId> {
         match self {
             Self::Domain(failure) => failure.user.as_ref(),
-            Self::Request(_) | Self::Framing(_) | Self::Late(_) => None,
+            Self::Request(_) | Self::Framing(_) | Self::Late(_) | Self::Unsayable(_) => None,
         }
     }
 }
@@ -79,35 +82,43 @@ pub async fn answer(request: Request, context: Arc<Context>, call: Call) -> Answ
     Ok(reply?)
 }
 
-/// Appends the frame that answers, and says with which code if it is an error. An answer that the
-/// framing can't carry becomes a CHAT-031 without detail (contract §8); an error here means that
-/// not even that fits.
+/// What the peer reads.
+#[derive(Debug)]
+pub enum Said {
+    /// The answer.
+    Answer,
+    /// This, as the framing can't carry the answer.
+    Instead(Error),
+}
+
+/// Appends the frame that answers. An answer that the framing can't carry becomes a CHAT-031
+/// without detail (contract §8); an error there means that not even that fits.
 pub fn put_answer(
     answer: &Answer,
     asked: Asked,
     framing: Framing,
     out: &mut BytesMut,
-) -> Result<Option<Code>, PayloadTooLong> {
+) -> Result<Said, PayloadTooLong> {
     let put = match answer {
-        Ok(reply) => framing.put_with(out, |out| reply.put(out)).map(|()| None),
+        Ok(reply) => framing.put_with(out, |out| reply.put(out)),
         Err(error) => {
             log(error, asked);
-            put_error(error, framing, out).map(Some)
+            put_error(error, framing, out)
         }
     };
-    put.or_else(|_| {
-        let code = Code::UnknownServerError;
-        framing.put_with(out, |out| code.put("", out)).map(|()| Some(code))
-    })
+    let Err(too_long) = put else { return Ok(Said::Answer) };
+    let error = Error::Unsayable(too_long);
+    log(&error, asked);
+    framing.put_with(out, |out| error.code().put("", out))?;
+    Ok(Said::Instead(error))
 }
 
 /// An error whose detail the framing can't carry goes without.
-fn put_error(error: &Error, framing: Framing, out: &mut BytesMut) -> Result<Code, PayloadTooLong> {
+fn put_error(error: &Error, framing: Framing, out: &mut BytesMut) -> Result<(), PayloadTooLong> {
     let code = error.code();
     framing
         .put_with(out, |out| code.put(&error.to_string(), out))
         .or_else(|_| framing.put_with(out, |out| code.put("", out)))
-        .map(|()| code)
 }
 
 /// What of the state a request touches, by which two requests of one connection are told apart.

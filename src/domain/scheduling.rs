@@ -1,8 +1,7 @@
 //! What signaling's scheduler says at night: everybody's study time, and that the day is over.
 
 use super::{Context, Failure, Reply, UnixMillis, UserTime};
-use crate::store::night::ClosedBy;
-use crate::store::{self, StateStore};
+use crate::store::StateStore;
 
 /// SCHEDULER or SCHEDULER_LAST.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +42,6 @@ pub async fn handle(request: Request, context: &Context) -> Result<Reply, Failur
             let closed = context.store.close_day(&users, now, last_timeout).await;
             // An error may be about one user of the list and the day closed all the same.
             context.day_closed.notify_one();
-            if matches!(closed, Ok(_) | Err(store::Error::Unreadable(_))) {
-                context.metrics.nights.count_close(ClosedBy::Last);
-            }
             tracing::info!(day = closed?.0, "day closed, its study times go to auth");
         }
     }
