@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::future::join;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::progress::{Delivering, Doing, Stage};
 
 use self::progress::Progress;
+use crate::config::running::Loaded;
 use crate::config::{self, Config};
 use crate::domain::{Context, Day, UnixMillis};
 use crate::store::night::ClosedDay;
@@ -45,15 +47,27 @@ pub struct Nightly {
 }
 
 /// How the delivery goes on after a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum After {
-    /// At once: there may be more.
-    Success,
+    /// At once: there may be more, and perhaps it is known already what.
+    Success(Option<Next>),
     /// After a pause that grows with each failure.
     Failure,
     /// When a day is closed, or after so long.
     Rest(Duration),
 }
+
+/// Whether it is written down that auth has a frame.
+#[derive(Debug)]
+enum Acknowledged {
+    /// It is, and what comes next if that was asked for with it.
+    Durably(Option<Next>),
+    /// The daemon stops before that.
+    NotBeforeTheStop,
+}
+
+/// What the store said is to be delivered next.
+type Next = store::Result<NextBatch>;
 
 impl Nightly {
     /// For the given store and gateways.
@@ -123,21 +137,30 @@ impl Nightly {
     /// is seen to its end.
     pub async fn deliver(&self) {
         let mut pause = Pause::default();
+        let mut known: Option<(Arc<Loaded>, Next)> = None;
         while !self.stop.is_cancelled() {
             // One for the whole round: what is asked for is what can be sent. A reload ends the wait
             // after it, for it may have mended what the wait is for.
             let replaced = self.context.running.replaced();
             let loaded = self.context.running.current();
-            match self.deliver_next(&loaded.config).await {
-                After::Success => pause = Pause::default(),
+            let next = match known.take() {
+                Some((then, next)) if Arc::ptr_eq(&then, &loaded) => next,
+                // Under other limits the same frame may be another.
+                Some(_) | None => self.context.store.next_batch(limits(&loaded.config)).await,
+            };
+            match self.deliver_next(next, &loaded.config).await {
+                After::Success(next) => {
+                    known = next.map(|next| (loaded, next));
+                    pause = Pause::default();
+                }
                 After::Rest(at_most) => self.idle(at_most, replaced).await,
                 After::Failure => self.back_off(&mut pause, &loaded.config, replaced).await,
             }
         }
     }
 
-    async fn deliver_next(&self, config: &Config) -> After {
-        match self.context.store.next_batch(limits(config)).await {
+    async fn deliver_next(&self, next: Next, config: &Config) -> After {
+        match next {
             Ok(NextBatch::Send(batch)) => self.deliver_batch(&batch, config).await,
             Ok(NextBatch::Nothing) => {
                 self.progress.set(Doing::Nothing);
@@ -177,18 +200,10 @@ impl Nightly {
             self.progress.note_error(error.to_string());
             return After::Failure;
         }
-        // The frame is with auth. If this can't be written down it is sent again: that is the
-        // only way to be sure, and why frames can be stamped.
-        let mut pause = Pause::default();
-        let keep = if config.rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
-        while let Err(error) = self.context.store.acknowledge_batch(batch, keep).await {
-            tracing::warn!(batch = batch.id, "an acknowledgement is not written down yet: {error}");
-            self.progress.note_error(error.to_string());
-            if self.stop.is_cancelled() {
-                return After::Success;
-            }
-            self.back_off(&mut pause, config, pending()).await;
-        }
+        let next = match self.acknowledge(batch, config).await {
+            Acknowledged::Durably(next) => next,
+            Acknowledged::NotBeforeTheStop => return After::Success(None),
+        };
         let nights = &self.context.metrics.nights;
         nights.batches_delivered.fetch_add(1, Relaxed);
         nights.users_delivered.fetch_add(batch.users.len() as u64, Relaxed);
@@ -198,7 +213,33 @@ impl Nightly {
             users = batch.users.len(),
             "auth acknowledged a frame of a closed day"
         );
-        After::Success
+        After::Success(next)
+    }
+
+    /// Writes down that auth has the frame. If this can't be done it is sent again: that is the only
+    /// way to be sure, and why frames can be stamped.
+    async fn acknowledge(&self, batch: &Batch, config: &Config) -> Acknowledged {
+        let keep = if config.rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
+        let store = &self.context.store;
+        let mut pause = Pause::default();
+        loop {
+            let acknowledged = store.acknowledge_batch(batch, keep);
+            // A store that works in the order of the calls can make both durable at once.
+            let (acknowledged, next) = if store.in_call_order() {
+                let (acknowledged, next) =
+                    join(acknowledged, store.next_batch(limits(config))).await;
+                (acknowledged, Some(next))
+            } else {
+                (acknowledged.await, None)
+            };
+            let Err(error) = acknowledged else { return Acknowledged::Durably(next) };
+            tracing::warn!(batch = batch.id, "an acknowledgement is not written down yet: {error}");
+            self.progress.note_error(error.to_string());
+            if self.stop.is_cancelled() {
+                return Acknowledged::NotBeforeTheStop;
+            }
+            self.back_off(&mut pause, config, pending()).await;
+        }
     }
 
     async fn send(&self, batch: &Batch, config: &Config) -> Result<(), CallError> {
