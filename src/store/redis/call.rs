@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Pipeline, ServerError, ServerErrorKind, Value};
+use redis::{Arg, Cmd, Pipeline, ServerError, ServerErrorKind, ToRedisArgs, Value};
 
 /// A Lua script and the hash by which Redis knows it.
 pub(super) struct Script {
@@ -110,42 +110,49 @@ pub(super) fn load_scripts() -> Pipeline {
 /// Every call may be sent twice: the second time it changes nothing that the first has not.
 #[derive(Clone)]
 pub(super) struct Call {
-    what: What,
+    /// As it is sent, a script by its hash.
+    cmd: Cmd,
+    script: Option<&'static Script>,
     /// None for what is asked of a server, not of a key.
     key: Option<String>,
-    arguments: Vec<Vec<u8>>,
 }
 
-#[derive(Clone, Copy)]
-enum What {
-    Script(&'static Script),
-    Command(&'static str),
-}
+/// Room for a call on a record: the client's own guess is too small for any of them.
+const ARGUMENTS: usize = 16;
+const ARGUMENT_BYTES: usize = 320;
 
 /// What Redis said to one call.
 pub(super) type Reply = Result<Value, ServerError>;
 
 impl Call {
     pub(super) fn script(script: &'static Script, key: impl Into<String>) -> Self {
-        Self { what: What::Script(script), key: Some(key.into()), arguments: Vec::new() }
+        let mut cmd = Cmd::with_capacity(ARGUMENTS, ARGUMENT_BYTES);
+        cmd.arg("EVALSHA").arg(&script.hash).arg(1);
+        Self { script: Some(script), ..Self::on_key(cmd, key.into()) }
     }
 
     pub(super) fn command(name: &'static str, key: impl Into<String>) -> Self {
-        Self { what: What::Command(name), key: Some(key.into()), arguments: Vec::new() }
+        Self::on_key(redis::cmd(name), key.into())
+    }
+
+    fn on_key(mut cmd: Cmd, key: String) -> Self {
+        cmd.arg(&key);
+        Self { cmd, script: None, key: Some(key) }
     }
 
     /// A command about a server; the key in it, if any, does not say where it goes.
     pub(super) fn of_server(name: &'static str) -> Self {
-        Self { what: What::Command(name), key: None, arguments: Vec::new() }
+        Self { cmd: redis::cmd(name), script: None, key: None }
     }
 
-    pub(super) fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
-        self.arguments.push(argument.into());
+    pub(super) fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
+        self.cmd.arg(argument.as_ref());
         self
     }
 
-    pub(super) fn number(self, argument: impl std::fmt::Display) -> Self {
-        self.arg(argument.to_string())
+    pub(super) fn number(mut self, argument: impl ToRedisArgs) -> Self {
+        self.cmd.arg(argument);
+        self
     }
 
     /// What says where the call goes; empty if nothing does.
@@ -153,15 +160,14 @@ impl Call {
         self.key.as_deref().unwrap_or_default()
     }
 
-    fn to_cmd(&self, sent: ScriptAs) -> Cmd {
-        let mut cmd = match (self.what, sent) {
-            (What::Command(name), ScriptAs::Hash | ScriptAs::Source) => redis::cmd(name),
-            (What::Script(script), ScriptAs::Hash) => script_cmd("EVALSHA", &script.hash),
-            (What::Script(script), ScriptAs::Source) => script_cmd("EVAL", &script.source),
-        };
-        cmd.arg(self.key.as_deref());
-        for argument in &self.arguments {
-            cmd.arg(argument);
+    /// The same with the script itself in the place of its hash.
+    fn with_source(&self, script: &Script) -> Cmd {
+        let mut cmd = redis::cmd("EVAL");
+        cmd.arg(&script.source);
+        for argument in self.cmd.args_iter().skip(2) {
+            if let Arg::Simple(argument) = argument {
+                cmd.arg(argument);
+            }
         }
         cmd
     }
@@ -176,22 +182,17 @@ pub(super) enum ScriptAs {
     Source,
 }
 
-fn script_cmd(name: &str, script: &str) -> Cmd {
-    let mut cmd = redis::cmd(name);
-    cmd.arg(script).arg(1);
-    cmd
-}
-
 /// The calls in their order, as one write.
 pub(super) fn pipeline(calls: &[Call], sent: ScriptAs) -> Pipeline {
     let mut known: Vec<*const Script> = Vec::new();
     let mut pipeline = Pipeline::with_capacity(calls.len());
     for call in calls {
-        let first = match call.what {
-            What::Script(script) => first_of(&mut known, script),
-            What::Command(_) => false,
-        };
-        pipeline.add_command(call.to_cmd(if first { sent } else { ScriptAs::Hash }));
+        pipeline.add_command(match (sent, call.script) {
+            (ScriptAs::Source, Some(script)) if first_of(&mut known, script) => {
+                call.with_source(script)
+            }
+            (ScriptAs::Source | ScriptAs::Hash, Some(_) | None) => call.cmd.clone(),
+        });
     }
     pipeline
 }

@@ -81,7 +81,7 @@ impl Records {
                 .arg(study_time_json(record.study_time.as_ref())),
             None => call.arg("").arg("").arg("").arg(""),
         };
-        let call = task.arguments.iter().fold(call, |call, argument| call.arg(argument.clone()));
+        let call = task.arguments.iter().fold(call, |call, argument| call.arg(argument));
         call.arg(if is_sure { "sure" } else { "" })
     }
 
