@@ -18,6 +18,8 @@ use crate::metrics::requests::Kind;
 use crate::store::StateStore;
 use crate::upstream::{Turn, Turns};
 
+/// Room for so many requests is kept by an idle connection: what the first of them makes.
+const IDLE_ENTRIES: usize = 4;
 /// Handlers get this part of `request_timeout` less, so that they can still say what went wrong.
 const ANSWER_MARGIN: u32 = 32;
 
@@ -64,10 +66,11 @@ impl InFlight {
         self.entries.is_empty()
     }
 
-    /// Gives back what was kept for later requests, but for one.
+    /// Gives back what was kept for later requests, but for a few.
     pub(super) fn give_back_spare(&mut self) {
         self.spare.truncate(1);
         self.spare.shrink_to(1);
+        self.entries.shrink_to(IDLE_ENTRIES);
     }
 
     /// Takes in what was decoded and starts it, unless it has to wait for an earlier one.
@@ -264,10 +267,30 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use hashbrown::DefaultHashBuilder;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
     use crate::connection::tests::context;
     use crate::domain::UserId;
     use crate::domain::auth;
+
+    #[tokio::test]
+    async fn what_many_requests_at_once_needed_is_given_back() {
+        let shared = Shared {
+            context: context(),
+            tasks: TaskTracker::new(),
+            hasher: DefaultHashBuilder::default(),
+        };
+        let mut in_flight = InFlight::new(Arc::new(shared));
+        for _ in 0..1000 {
+            in_flight.push_error(Error::Late(Duration::ZERO));
+        }
+        in_flight.pop_unheard();
+        in_flight.give_back_spare();
+        let kept = in_flight.entries.capacity() * size_of::<Entry>();
+        assert!(kept <= 2048, "{kept} bytes");
+    }
 
     #[tokio::test]
     async fn a_request_that_waits_takes_little_memory() {
