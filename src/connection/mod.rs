@@ -367,7 +367,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn give_back_memory(&mut self) {
         self.in_flight.give_back_spare();
         for buffer in [&mut self.input.buffer, &mut self.output] {
-            if buffer.is_empty() && buffer.capacity() > IDLE_BUFFER_BYTES {
+            // What was written or consumed counts as capacity again only once it is reclaimed.
+            if buffer.is_empty() && buffer.try_reclaim(IDLE_BUFFER_BYTES + 1) {
                 buffers::give_back(std::mem::take(buffer));
             }
         }
@@ -397,8 +398,9 @@ fn poll_timer(timer: Option<&mut Pin<Box<Sleep>>>, task: &mut TaskContext<'_>) -
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::task::Waker;
 
-    use tokio::io::duplex;
+    use tokio::io::{DuplexStream, duplex};
     use tokio::sync::Notify;
 
     use super::*;
@@ -420,8 +422,7 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn a_connection_takes_little_memory_while_nothing_is_asked() {
+    fn connection(stream: DuplexStream) -> Connection<DuplexStream> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let origin = Origin { peer: address, listener: address, framing: Framing::Lf };
         let shared = Shared {
@@ -429,8 +430,31 @@ mod tests {
             tasks: TaskTracker::new(),
             hasher: DefaultHashBuilder::default(),
         };
-        let account = Arc::new(Account::new(1, origin));
-        let mut connection = Connection::new(duplex(1).0, account, Arc::new(shared));
+        Connection::new(stream, Arc::new(Account::new(1, origin)), Arc::new(shared))
+    }
+
+    #[tokio::test]
+    async fn a_connection_keeps_no_large_buffer_once_all_is_answered() {
+        for requests in 1..=200 {
+            let (mut peer, stream) = duplex(1 << 20);
+            let mut connection = connection(stream);
+            peer.write_all(&b"{}\n".repeat(requests)).await.unwrap();
+            let mut task = TaskContext::from_waker(Waker::noop());
+            // With all of a task's budget: a write must not be put off.
+            tokio::task::yield_now().await;
+            assert!(connection.poll_exchange(&mut task).is_pending());
+            assert!(connection.output.is_empty());
+            assert_eq!(connection.account.requests.get(), requests as u64);
+            for buffer in [&mut connection.input.buffer, &mut connection.output] {
+                let is_large = buffer.try_reclaim(IDLE_BUFFER_BYTES + 1);
+                assert!(!is_large, "{} bytes after {requests} requests", buffer.capacity());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_takes_little_memory_while_nothing_is_asked() {
+        let mut connection = connection(duplex(1).0);
         let kept = size_of_val(&connection);
         let task = kept + size_of_val(&connection.serve());
         assert!(task <= 512, "{task} bytes");
