@@ -329,6 +329,15 @@ fn what_is_logged_can_be_changed_while_the_daemon_works() {
 }
 
 #[test]
+fn whoever_silences_the_log_is_in_the_log() {
+    let daemon = observed(Setup::new()).start();
+    let answer = request("PUT", "/api/v1/log/filter").json(r#"{"filter":"off"}"#).ask(&daemon);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    wait_until("it is logged", || daemon.log.has("\"filter\":\"off\""));
+    assert!(daemon.log.has("\"peer\":\"127.0.0.1:"), "{}", daemon.log.tail());
+}
+
+#[test]
 fn the_configuration_in_force_is_shown_without_its_secrets() {
     let setup =
         Setup::new().key("admin.token", &format!("\"{TOKEN}\"")).key("limits.max_in_flight", "7");
