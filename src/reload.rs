@@ -31,9 +31,6 @@ pub fn run(
 ) -> Result<Arc<Loaded>, Refused> {
     tracing::info!("reload: the configuration is read again");
     let reloaded = read(running, filter).map(|reading| {
-        for change in &reading.changes {
-            tell(change);
-        }
         apply(&reading.loaded);
         running.replace(reading.loaded);
         running.current()
@@ -49,7 +46,16 @@ pub fn run(
 /// What the sources say, and with that filter, the only thing that might still say no.
 fn read(running: &Running, filter: &log::Filter) -> Result<Reading, Refused> {
     let reading = running.read_again()?;
+    let tell_all = || reading.changes.iter().for_each(tell);
+    // They are told by the filter that lets them through: a reload that silences the log is seen.
+    let are_told_before = tracing::enabled!(tracing::Level::INFO);
+    if are_told_before {
+        tell_all();
+    }
     filter.set(&reading.loaded.config.log.level)?;
+    if !are_told_before {
+        tell_all();
+    }
     throttle::allow(reading.loaded.config.log.max_repeats as u64);
     Ok(reading)
 }

@@ -68,6 +68,14 @@ fn log_level() {
 }
 
 #[test]
+fn a_reload_that_silences_the_log_is_in_the_log() {
+    let setup = Setup::new().key("log.level", "\"info\"");
+    let daemon = setup.start();
+    let silenced = setup.key("log.level", "\"error\"");
+    daemon.reload_text(&silenced.toml(), "changed: log.level: info -> error");
+}
+
+#[test]
 fn admin_token() {
     let setup = observed(Setup::new());
     let daemon = setup.start();
