@@ -129,10 +129,9 @@ fn asked_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Refus
 
 /// Whether it is no page of another origin that makes a browser ask.
 fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let same_site = text(header::HeaderName::from_static("sec-fetch-site"))
-        .is_none_or(|site| ["same-origin", "none"].contains(&site));
-    let same_origin = text(header::ORIGIN).is_none_or(|origin| {
+    let same_site =
+        texts(headers, "sec-fetch-site").all(|site| ["same-origin", "none"].contains(&site));
+    let same_origin = texts(headers, "origin").all(|origin| {
         let bare = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         bare.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
     });
@@ -140,6 +139,11 @@ fn check_origin(host: &str, headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::Forbidden("a page of another origin asks for this"))
+}
+
+/// Each value of a header; of one that is no text an empty one.
+fn texts<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default())
 }
 
 fn without_port(host: &str) -> &str {
@@ -232,6 +236,9 @@ mod tests {
         for site in ["cross-site", "same-site", "?"] {
             post(&[("sec-fetch-site", site)], 403);
         }
+        let (own, other) = ("http://localhost:8091", "http://evil.example");
+        post(&[("origin", own), ("origin", other)], 403);
+        post(&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], 403);
         get(&[("host", "localhost"), ("origin", "http://evil.example")], 200);
     }
 
