@@ -220,6 +220,18 @@ fn a_watch_shows_rates_outlives_the_daemon_and_ends_cleanly() {
 }
 
 #[test]
+fn a_watch_of_documents_tells_its_troubles_elsewhere() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut child = ask(nobody, &["status", "--watch", "1", "--json"]).spawn().unwrap();
+    let mut complained = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut complained).unwrap();
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(said(&output), "");
+    assert!(complained.contains("can't reach"), "{complained}");
+}
+
+#[test]
 fn a_terminal_gets_colours_unless_it_or_its_user_has_none() {
     let daemon = observed(Setup::new()).start();
     wait_for_readiness(&daemon, "ready");

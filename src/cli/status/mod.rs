@@ -108,7 +108,14 @@ async fn watch(args: &StatusArgs, daemon: &Daemon, every: Duration) -> Result<Ex
             Err(error) => {
                 before = None;
                 last = ExitCode::from(NOT_ASKED);
-                format!("stated status: {}\n", chain(error))
+                let trouble = format!("stated status: {}", chain(error));
+                if args.json {
+                    // Whoever reads documents reads nothing else.
+                    output::complain(&trouble);
+                    String::new()
+                } else {
+                    format!("{trouble}\n")
+                }
             }
         };
         if let Err(error) = redraw(args, &shown) {
