@@ -142,11 +142,12 @@ impl Daemon {
 
     /// Reads the configuration again and goes by it, or says what is wrong with it and goes on as
     /// before.
-    pub fn reload(&self, filter: &Filter) -> Result<Arc<Loaded>, Refused> {
+    pub async fn reload(&self, filter: &Filter) -> Result<Arc<Loaded>, Refused> {
         reload::run(&self.context.running, filter, |loaded| {
             self.door.allow(&loaded.config.limits);
             self.context.upstream.go_by(&loaded.config.gateways);
         })
+        .await
     }
 
     /// All that its parts share.

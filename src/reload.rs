@@ -1,7 +1,12 @@
 //! A reload: what the sources say now takes the place of what was in force, and no connection is
 //! dropped for it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::config::Effect;
 use crate::config::effective::Change;
@@ -10,12 +15,24 @@ use crate::config::running::{Loaded, Reading, Running};
 use crate::log;
 use crate::throttle;
 
+/// How long reading the sources may take. A file may lie on a server that hangs.
+const READ_MAX: Duration = Duration::from_secs(5);
+
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The sources are wrong.
     #[error(transparent)]
     Configuration(#[from] Errors),
+    /// The file is a pipe or the like: what was read of it at the start is gone.
+    #[error("{} is no regular file, so it can't be read again", .0.display())]
+    NotAgain(PathBuf),
+    /// The sources could not be read in time.
+    #[error("the sources could not be read within {0:?}")]
+    Slow(Duration),
+    /// Reading them failed in a way that says nothing about them.
+    #[error("the sources could not be read")]
+    Unread(#[from] tokio::task::JoinError),
     /// The log takes no other filter.
     #[error("log.level can't be changed")]
     Log(#[from] log::FilterError),
@@ -24,16 +41,17 @@ pub enum Refused {
 /// Reads the sources again, and puts in force what they say if all of it is right. `apply` tells the
 /// parts of the daemon that keep something of the configuration; it comes before everybody else
 /// goes by the new one. Calls come one after the other.
-pub fn run(
-    running: &Running,
+pub async fn run(
+    running: &Arc<Running>,
     filter: &log::Filter,
     apply: impl FnOnce(&Loaded),
 ) -> Result<Arc<Loaded>, Refused> {
     tracing::info!("reload: the configuration is read again");
-    let reloaded = read(running, filter).map(|reading| {
+    let reloaded = read(running).await.and_then(|reading| {
+        set_log(&reading, filter)?;
         apply(&reading.loaded);
         running.replace(reading.loaded);
-        running.current()
+        Ok(running.current())
     });
     running.reloads.count(reloaded.is_ok());
     match &reloaded {
@@ -43,9 +61,21 @@ pub fn run(
     reloaded
 }
 
-/// What the sources say, and with that filter, the only thing that might still say no.
-fn read(running: &Running, filter: &log::Filter) -> Result<Reading, Refused> {
-    let reading = running.read_again()?;
+/// What the sources say. They are read by a thread that may hang with a file: nobody else waits.
+async fn read(running: &Arc<Running>) -> Result<Reading, Refused> {
+    let file = running.now().file.clone();
+    let reader = Arc::clone(running);
+    let read = spawn_blocking(move || match file {
+        Some(file) if file.metadata().is_ok_and(|found| !found.is_file()) => {
+            Err(Refused::NotAgain(file))
+        }
+        Some(_) | None => Ok(reader.read_again()?),
+    });
+    timeout(READ_MAX, read).await.map_err(|_| Refused::Slow(READ_MAX))??
+}
+
+/// The log comes first, for its filter is the only thing that might still say no.
+fn set_log(reading: &Reading, filter: &log::Filter) -> Result<(), Refused> {
     let tell_all = || reading.changes.iter().for_each(tell);
     // They are told by the filter that lets them through: a reload that silences the log is seen.
     let are_told_before = tracing::enabled!(tracing::Level::INFO);
@@ -57,7 +87,7 @@ fn read(running: &Running, filter: &log::Filter) -> Result<Reading, Refused> {
         tell_all();
     }
     throttle::allow(reading.loaded.config.log.max_repeats as u64);
-    Ok(reading)
+    Ok(())
 }
 
 fn tell(change: &Change) {
@@ -82,7 +112,7 @@ fn tell_refused(refused: &Refused) {
                 tracing::error!("reload refused, nothing is changed: {mistake}");
             }
         }
-        Refused::Log(_) => {
+        Refused::NotAgain(_) | Refused::Slow(_) | Refused::Unread(_) | Refused::Log(_) => {
             tracing::error!("reload refused, nothing is changed: {}", log::chain(refused));
         }
     }

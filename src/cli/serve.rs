@@ -115,7 +115,7 @@ async fn serve(start: Start) -> Result<(), StartError> {
                 Wanted::Stop(name) => break name,
                 Wanted::Reload => {
                     reporter.reloading();
-                    reporter.reloaded(daemon.reload(&filter).as_ref().err());
+                    reporter.reloaded(daemon.reload(&filter).await.as_ref().err());
                 }
             }
         }

@@ -73,7 +73,7 @@ fn configuration(vitals: &Vitals, reload: &Reload) -> String {
 fn first_line(refused: &Refused) -> String {
     let text = chain(refused).to_string();
     match refused {
-        Refused::Log(_) => text,
+        Refused::NotAgain(_) | Refused::Slow(_) | Refused::Unread(_) | Refused::Log(_) => text,
         Refused::Configuration(errors) => match errors.mistakes.as_slice() {
             [] => text,
             [only] => only.to_string(),

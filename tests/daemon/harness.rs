@@ -170,6 +170,13 @@ impl Daemon {
         write_config(self.dir.path(), &setup.toml());
     }
 
+    /// Puts a pipe that nobody writes into in the place of its configuration.
+    pub(crate) fn replace_config_by_a_pipe(&self) {
+        let file = self.dir.path().join("stated.toml");
+        std::fs::remove_file(&file).unwrap();
+        assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
+    }
+
     /// Writes this setup as its configuration and has it read; waits until it is in force.
     pub(crate) fn reload(&self, setup: &Setup) {
         self.reload_text(&setup.toml(), "\"message\":\"reloaded\"");

@@ -36,6 +36,19 @@ fn a_wrong_file_changes_nothing_and_each_mistake_is_told() {
 }
 
 #[test]
+fn a_file_that_became_a_pipe_is_not_read_and_holds_up_nobody() {
+    let setup = Setup::new();
+    let daemon = setup.start();
+    daemon.replace_config_by_a_pipe();
+    daemon.signal("-HUP");
+    let refused = "reload refused, nothing is changed: ";
+    wait_until("it is refused", || daemon.log.has(refused));
+    assert!(daemon.log.has("is no regular file, so it can't be read again"));
+    assert_eq!(daemon.connect().ask(enter("u1")), study_time("u1", None));
+    daemon.reload(&setup.key("rollover.batch_users", "3"));
+}
+
+#[test]
 fn what_is_changed_is_told_key_by_key_and_what_waits_for_a_restart_is_named() {
     let setup = Setup::new();
     let daemon = setup.start();
