@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::dependency::Dependency;
+use super::dependency::{Dependency, Standing};
 use crate::domain::{Context, UserId};
 use crate::store::{self, Night, StateStore};
 use crate::systemd::vitals::Vitals;
@@ -107,11 +107,30 @@ impl Picture {
             let gateways = context.upstream.gateways();
             let peer = gateways.into_iter().find(|gateway| gateway.peer() == dependency.name);
             let Some(found) = peer.map_or_else(|| store.take(), look_at_peer) else { continue };
+            let before = dependency.standing;
             if dependency.observe(found) {
-                let (name, state) = (dependency.name, dependency.standing.name());
-                let error = dependency.error.as_deref();
-                tracing::debug!(dependency = name, state, error, "{name} is {state}");
+                tell(dependency, before);
             }
+        }
+    }
+}
+
+/// Says what is believed now. What a peer's pool says of it is enough for the log; of the store
+/// nobody else says that it takes no changes, as long as nobody asks for one. So many looks in a row
+/// have to agree that this can't flood the log.
+fn tell(dependency: &Dependency, before: Standing) {
+    let (name, state) = (dependency.name, dependency.standing.name());
+    let error = dependency.error.as_deref();
+    match dependency.standing {
+        Standing::Down if dependency.is_required => {
+            let why = error.unwrap_or("unknown");
+            tracing::warn!(dependency = name, "unready, {name} is down: {why}");
+        }
+        Standing::Up if dependency.is_required && before == Standing::Down => {
+            tracing::info!(dependency = name, "{name} is up again");
+        }
+        Standing::Unknown | Standing::Up | Standing::Down => {
+            tracing::debug!(dependency = name, state, error, "{name} is {state}");
         }
     }
 }

@@ -216,7 +216,7 @@ fn a_redis_that_refuses_to_write_makes_the_daemon_unready() {
     let daemon = observed(Setup::new().keeps(&place)).start();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port().to_string();
-    for (refuse, accept, why) in [
+    for (at, (refuse, accept, why)) in [
         (
             ["CONFIG", "SET", "maxmemory", "1"].as_slice(),
             ["CONFIG", "SET", "maxmemory", "0"].as_slice(),
@@ -228,14 +228,23 @@ fn a_redis_that_refuses_to_write_makes_the_daemon_unready() {
             &["CONFIG", "SET", "min-replicas-to-write", "0"],
             "NOREPLICAS",
         ),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         wait_for_status(&daemon, "/readyz", 200);
         wait_for(server.ask::<()>(refuse));
         let unready = wait_for_status(&daemon, "/readyz", 503);
         assert_eq!(state_of(&unready, "store"), "down", "{refuse:?}");
         assert!(unready.to_string().contains(why), "{unready}");
+        let said =
+            |what: &str| daemon.log.lines().iter().filter(|line| line.contains(what)).count();
+        wait_until("the log tells that it is unready", || {
+            said("unready, store is down: ") == at + 1
+        });
         assert_eq!(get(&daemon, "/livez").0, 200);
         wait_for(server.ask::<()>(accept));
+        wait_until("the log tells that it is over", || said("store is up again") == at + 1);
     }
     wait_for_status(&daemon, "/readyz", 200);
 }
