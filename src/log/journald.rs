@@ -15,6 +15,9 @@ use serde_json::{Map, Value};
 const IDENTIFIER: &str = "stated";
 /// Bytes of one value at the most, so that a record fits in a datagram.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
+/// What `journalctl` shows otherwise, or who searches asks for.
+const OF_EVERY_LINE: [&str; 6] =
+    ["message", "timestamp", "level", "target", "filename", "line_number"];
 /// The journal refuses longer names.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -43,12 +46,37 @@ impl Journal {
                 ("level", Value::String(level)) => {
                     put(&mut self.record, "PRIORITY", priority(level));
                 }
+                ("message", Value::String(text)) => {
+                    put(&mut self.record, "MESSAGE", &with_fields(text, &fields));
+                }
                 (_, Value::String(text)) => put(&mut self.record, &journal_name(name), text),
                 (_, other) => put(&mut self.record, &journal_name(name), &other.to_string()),
             }
         }
         self.socket.send_to(&self.record, &self.path).map(drop)
     }
+}
+
+/// The message, and after it the fields that it doesn't name: `journalctl` shows nothing else of a
+/// record unless asked.
+fn with_fields(message: &str, fields: &Map<String, Value>) -> String {
+    let mut whole = message.to_owned();
+    for (name, value) in fields {
+        let text = value.as_str();
+        let is_said = text.is_some_and(|text| message.contains(text));
+        if is_said || OF_EVERY_LINE.contains(&name.as_str()) {
+            continue;
+        }
+        let plain = text.filter(|text| text.chars().all(is_plain));
+        let shown = plain.map_or_else(|| value.to_string(), str::to_owned);
+        whole.extend([" ", name, "=", &shown]);
+    }
+    whole
+}
+
+/// Whether it may stand in a line without quotes.
+fn is_plain(c: char) -> bool {
+    !c.is_whitespace() && !c.is_control() && c != '"'
 }
 
 /// As syslog counts: 3 is an error, 7 is for those who build it.
@@ -120,7 +148,7 @@ mod tests {
                 "SYSLOG_IDENTIFIER=stated\n",
                 "TIMESTAMP=2026-11-20T18:00:00Z\n",
                 "PRIORITY=4\n",
-                "MESSAGE=late\n",
+                "MESSAGE=late _odd-name=true code=CHAT-023 held_back=7 user.id=u1\n",
                 "USER_ID=u1\n",
                 "CODE=CHAT-023\n",
                 "HELD_BACK=7\n",
@@ -128,6 +156,20 @@ mod tests {
                 "TARGET=stated::connection\n",
                 "CODE_FILE=src/a.rs\n",
                 "CODE_LINE=3\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_message_says_what_its_fields_say_but_not_twice() {
+        check(
+            r#"{"message":"chat answered CHAT-023","code":"CHAT-023","user.id":"a \"b\n","passed":true}"#,
+            &[
+                "SYSLOG_IDENTIFIER=stated\n",
+                "MESSAGE=chat answered CHAT-023 passed=true user.id=\"a \\\"b\\n\"\n",
+                "CODE=CHAT-023\n",
+                "PASSED=true\n",
+                "USER_ID\n\x05\0\0\0\0\0\0\0a \"b\n\n",
             ],
         );
     }
