@@ -140,11 +140,11 @@ fn announce(config: &Config) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "stated starts");
     tracing::info!(store = %config.store.url, "the state is kept");
     let gateways = &config.gateways;
-    for (peer, gateway) in
+    for (service, gateway) in
         [("room", &gateways.room), ("signaling", &gateways.signaling), ("auth", &gateways.auth)]
     {
         tracing::info!(
-            peer,
+            gateway = service,
             address = gateway.address,
             framing = gateway.framing.name(),
             "will be called"

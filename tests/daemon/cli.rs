@@ -44,7 +44,7 @@ fn serve_says_first_what_it_keeps_where_and_whom_it_will_call() {
     ];
     assert_eq!(said, expected);
     assert_eq!(log[0]["version"], env!("CARGO_PKG_VERSION"));
-    let peers: Vec<&Value> = log[2..5].iter().map(|line| &line["peer"]).collect();
+    let peers: Vec<&Value> = log[2..5].iter().map(|line| &line["gateway"]).collect();
     assert_eq!(peers, ["room", "signaling", "auth"]);
     assert_eq!((&log[6]["framing"], &log[7]["framing"]), (&"lf".into(), &"length1".into()));
 }
