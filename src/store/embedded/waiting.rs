@@ -124,7 +124,12 @@ impl Drop for EndOfWriter {
     fn drop(&mut self) {
         let mut core = self.0.core();
         core.writer_has_ended = true;
-        let trouble = core.trouble.take();
-        self.0.alarm(core, trouble.unwrap_or_else(|| "the store is closed".into()));
+        let trouble = core.trouble.take().unwrap_or_else(|| match core.stopping {
+            true => "the store is closed".into(),
+            false => "the thread that writes the store panicked".into(),
+        });
+        // Nobody would write what is changed from now on, and nobody would wake who waits for it.
+        core.refusal.get_or_insert_with(|| Arc::clone(&trouble));
+        self.0.alarm(core, trouble);
     }
 }

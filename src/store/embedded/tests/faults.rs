@@ -1,6 +1,7 @@
 //! The disk refuses: what is durable stays readable, nothing is told that is not so, and when the
 //! disk takes more everything goes on.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -230,4 +231,22 @@ fn what_waits_to_be_written_is_bounded() {
     assert!(refused.to_string().contains("too much is waiting"), "{refused}");
     drop(gate);
     run(store.close()).unwrap();
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_panicked() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let dying = Disk::with(|_, _, _| panic!("the disk of the test"), File::sync_data);
+    let store = EmbeddedStore::open_on(dir.path(), dying, Limits::default()).unwrap();
+    let limit = Duration::from_secs(30);
+    run(async {
+        for number in 0..3 {
+            let (user, time) = (user(number), time(number));
+            let changed = tokio::time::timeout(limit, store.record_study_time(&user, &time)).await;
+            let why = changed.expect("it ends").unwrap_err().to_string();
+            assert!(why.contains("panicked"), "{why}");
+        }
+        tokio::time::timeout(limit, store.close()).await.expect("it ends").unwrap_err();
+    });
 }
