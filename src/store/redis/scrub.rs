@@ -75,7 +75,9 @@ impl Scrub {
     pub(super) async fn begin(&self, every: Duration) -> Result<Option<Pass>> {
         if let Some(counted) = self.records.population().await? {
             self.upkeep.hear_of(counted);
-            if UnixMillis::now().since(counted.as_of) < every {
+            // Who counted may have had a clock that was ahead, which must not keep us from looking.
+            let (now, then) = (UnixMillis::now(), counted.as_of);
+            if now.since(then).max(then.since(now)) < every {
                 return Ok(None);
             }
         }

@@ -195,6 +195,23 @@ async fn one_daemon_at_a_time_looks_through_the_store_and_only_when_it_is_due() 
 }
 
 #[tokio::test]
+async fn a_daemon_whose_clock_was_far_ahead_keeps_nobody_from_looking() {
+    let server = RedisServer::start().await;
+    let opened = Opened::open(&server.store());
+    let store = &opened.store;
+    let counted = scrub(store).await;
+    let hour = Duration::from_secs(3600);
+    let ahead_by = async |ahead: Duration| {
+        let as_of = u128::from(counted.as_of.0) + ahead.as_millis();
+        server.ask::<i64>(&["HSET", "stated:population", "as_of", &as_of.to_string()]).await;
+        store.begin_pass(hour).await.unwrap().is_some()
+    };
+    assert!(!ahead_by(hour / 2).await, "clocks differ by a little");
+    assert!(ahead_by(hour * 24).await);
+    opened.close().await;
+}
+
+#[tokio::test]
 async fn scrubbing_takes_nobody_out_who_comes_and_goes_meanwhile() {
     let server = RedisServer::start().await;
     let [one, other] = [Opened::open(&server.store()), Opened::open(&server.store())];
