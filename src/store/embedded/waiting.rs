@@ -87,13 +87,14 @@ impl Future for Durable<'_> {
         }
         let shared = self.shared;
         let mut core = shared.core();
-        if shared.durable() >= self.position {
-            return Poll::Ready(Ok(()));
-        }
-        if let Some(trouble) = &core.trouble {
+        if let Some(trouble) = core.trouble.as_ref().filter(|_| shared.durable() < self.position) {
             return Poll::Ready(Err(Error::Failed(trouble.to_string())));
         }
         self.register(&mut core, task.waker());
+        // Only now: it is said without the lock, and who finds it said has nobody registered.
+        if shared.durable() >= self.position {
+            return Poll::Ready(Ok(()));
+        }
         Poll::Pending
     }
 }

@@ -1,5 +1,6 @@
 //! The embedded store against real files: reopened, cut, flipped, filled up, compacted.
 
+mod churn;
 mod compaction;
 mod damage;
 mod faults;
