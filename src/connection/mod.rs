@@ -40,8 +40,6 @@ use route::{Asked, Error, Said};
 
 /// Room made in the input buffer before each read.
 const READ_BYTES: usize = 8 * 1024;
-/// Buffers of an idle connection that are larger are given back.
-const IDLE_BUFFER_BYTES: usize = 1024;
 /// What is still read of a connection when the daemon stops. A peer that never pauses would keep
 /// it from stopping.
 const DRAIN_BYTES_MAX: usize = 256 * 1024;
@@ -366,12 +364,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// An idle connection costs little memory, whatever it needed before.
     fn give_back_memory(&mut self) {
         self.in_flight.give_back_spare();
-        for buffer in [&mut self.input.buffer, &mut self.output] {
-            // What was written or consumed counts as capacity again only once it is reclaimed.
-            if buffer.is_empty() && buffer.try_reclaim(IDLE_BUFFER_BYTES + 1) {
-                buffers::give_back(std::mem::take(buffer));
-            }
-        }
+        buffers::give_back(&mut self.input.buffer);
+        buffers::give_back(&mut self.output);
     }
 
     /// Closes so that the peer gets everything that was written: a socket closed over unread input
