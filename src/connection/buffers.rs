@@ -9,7 +9,7 @@ use bytes::BytesMut;
 /// Buffers that a thread keeps: a connection uses two at a time.
 const SPARE_MAX: usize = 2;
 /// A connection that is idle keeps a buffer that is no larger.
-const IDLE_BYTES_MAX: usize = 1024;
+pub(super) const IDLE_BYTES_MAX: usize = 1024;
 /// A larger buffer is kept by nobody.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 

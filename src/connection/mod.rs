@@ -440,7 +440,7 @@ mod tests {
             assert!(connection.output.is_empty());
             assert_eq!(connection.account.requests.get(), requests as u64);
             for buffer in [&mut connection.input.buffer, &mut connection.output] {
-                let is_large = buffer.try_reclaim(IDLE_BUFFER_BYTES + 1);
+                let is_large = buffer.try_reclaim(buffers::IDLE_BYTES_MAX + 1);
                 assert!(!is_large, "{} bytes after {requests} requests", buffer.capacity());
             }
         }
