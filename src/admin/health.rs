@@ -13,6 +13,8 @@ use crate::store::{self, Night, StateStore};
 use crate::systemd::vitals::Vitals;
 use crate::upstream::Gateway;
 
+/// The name of the one dependency without which nothing works.
+pub(super) const STORE: &str = "store";
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two proofs that the store takes changes, while it does: each costs a sync of the log, or
@@ -49,7 +51,7 @@ pub struct Picture {
 impl Default for Health {
     fn default() -> Self {
         let dependencies = vec![
-            Dependency::new("store", true),
+            Dependency::new(STORE, true),
             Dependency::new("room", false),
             Dependency::new("signaling", false),
             Dependency::new("auth", false),

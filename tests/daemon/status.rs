@@ -120,10 +120,13 @@ fn a_daemon_without_its_store_is_unready_and_still_shown() {
     let mut server = wait_for(RedisServer::start());
     let place = Place::at(server.url().expose());
     let daemon = observed(Setup::new().keeps(&place)).start();
+    // It is unready as well until it has looked for the first time.
+    wait_for_readiness(&daemon, "ready");
     server.stop();
     wait_for_readiness(&daemon, "unready");
     let output = ask(admin_address(&daemon), &["status"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("so the store said last; it does not answer now"));
     assert!(said(&output).contains("  store       down    for "), "{}", said(&output));
     wait_for(server.start_again());
 }

@@ -37,7 +37,7 @@ struct Undelivered {
 }
 
 #[derive(Debug, Serialize)]
-struct Delivering {
+pub(super) struct Delivering {
     day: u64,
     batch: String,
     users: usize,
@@ -155,7 +155,7 @@ fn describe(nightly: &Nightly, closed: ClosedDay) -> Undelivered {
 }
 
 impl Delivering {
-    fn of(frame: nightly::Delivering) -> Self {
+    pub(super) fn of(frame: nightly::Delivering) -> Self {
         Self {
             day: frame.closed.day.0,
             batch: frame.batch,

@@ -8,10 +8,13 @@ use serde::Serialize;
 
 use super::configuration::Glance;
 use super::gateways::{self, Gateway};
+use super::night::Delivering;
 use super::parameter::NoParameters;
 use super::population::{self, Population};
 use crate::admin::Desk;
 use crate::admin::answer::{Answer, Moment, found};
+use crate::admin::dependency::{Dependency, Standing};
+use crate::admin::health::{Picture, STORE};
 use crate::admin::probes::Readiness;
 use crate::build;
 use crate::domain::UnixMillis;
@@ -49,8 +52,11 @@ struct Load {
 struct NightGlance {
     day: u64,
     listed_at: Option<Moment>,
+    stage: &'static str,
     undelivered_days: usize,
     oldest_closed_at: Option<Moment>,
+    delivering: Option<Delivering>,
+    is_current: bool,
 }
 
 /// It waits for nothing but the store, and for that not long: whoever asks wants to know what is
@@ -71,7 +77,7 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>, _: NoParameters) -> Answ
         load: Load::of(&desk),
         population,
         gateways: gateways::all(&desk),
-        night: picture.night.as_ref().map(NightGlance::of),
+        night: picture.night.as_ref().map(|night| NightGlance::of(night, &picture, &desk)),
         configuration: Glance::of(&desk.context.running.current()),
     })
 }
@@ -96,12 +102,17 @@ impl Load {
 }
 
 impl NightGlance {
-    fn of(night: &Night) -> Self {
+    /// A store that is away may have told more meanwhile, had it been asked.
+    fn of(night: &Night, picture: &Picture, desk: &Desk) -> Self {
+        let is_up = |one: &Dependency| one.name == STORE && one.standing == Standing::Up;
         Self {
             day: night.day.0,
             listed_at: night.listed_at.map(Moment),
+            stage: desk.nightly.doing().stage(Some(night)).name(),
             undelivered_days: night.undelivered.len(),
             oldest_closed_at: night.undelivered.first().map(|day| Moment(day.closed_at)),
+            delivering: desk.nightly.delivering().map(Delivering::of),
+            is_current: picture.dependencies.iter().any(is_up),
         }
     }
 }

@@ -32,6 +32,10 @@ pub(in crate::cli) fn standing(night: Part<'_>, now: Timestamp) -> Vec<String> {
         lines.push(format!("  its users were listed {ago} ago; it is not closed yet"));
     }
     lines.extend(owed(night, now));
+    lines.extend(under_way(night.get("delivering"), now));
+    if night.get("is_current").is_there() && !night.get("is_current").is_true() {
+        lines.push("  so the store said last; it does not answer now".to_owned());
+    }
     lines
 }
 
@@ -57,7 +61,6 @@ fn owed(night: Part<'_>, now: Timestamp) -> Vec<String> {
     if is_said && lines.is_empty() {
         lines.push("  all closed days are delivered".to_owned());
     }
-    lines.extend(under_way(night.get("delivering"), now));
     lines
 }
 
@@ -132,6 +135,10 @@ mod tests {
             ],
         );
         let all = "  all closed days are delivered";
+        check(
+            r#"{"day": 6, "undelivered_days": 0, "is_current": false}"#,
+            &["  day 6 runs", all, "  so the store said last; it does not answer now"],
+        );
         check(r#"{"day": 6, "undelivered": []}"#, &["  day 6 runs", all]);
         check(r#"{"day": 6, "undelivered_days": 0}"#, &["  day 6 runs", all]);
         check(
