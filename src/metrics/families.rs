@@ -206,6 +206,8 @@ families! {
         "What happened to connections to Redis; 0 with other stores";
     STORE_LINKS = Gauge "stated_store_links" []
         "Connections to Redis that are open: one for each server; 0 with other stores";
+    SETBACKS = Counter "stated_store_setbacks_total" []
+        "How often this daemon found that Redis had lost the running day; 0 with other stores";
     USERS = Gauge "stated_users" []
         "Users with a record; on Redis as last counted by a scrub, and absent until then";
     SESSIONS_LIVE = Gauge "stated_sessions_live" []

@@ -210,6 +210,27 @@ fn readiness_follows_the_store_and_life_does_not() {
 
 /// A Redis that answers questions and takes no changes is of no use to requests.
 #[test]
+fn a_redis_that_lost_the_night_is_told_of_once() {
+    let server = wait_for(RedisServer::start());
+    let place = Place::at(server.url().expose());
+    let daemon = observed(Setup::new().keeps(&place)).start();
+    let mut peer = daemon.connect();
+    peer.served(leave("u1", "1"));
+    peer.served(last(&[]));
+    let setbacks = "stated_store_setbacks_total";
+    check(&metrics(&daemon), &[(setbacks, 0.0)]);
+    wait_for(server.ask::<()>(&["FLUSHALL"]));
+    let lost = "redis has lost what it knew of the night";
+    wait_until("the loss is found", || daemon.log.has(lost));
+    // The day goes on, and what is closed from now on is not lost.
+    peer.served(leave("u1", "2"));
+    peer.served(last(&[]));
+    wait_until("the day goes on", || sample(&metrics(&daemon), "stated_night_day") == Some(3.0));
+    check(&metrics(&daemon), &[(setbacks, 1.0)]);
+    assert_eq!(daemon.log.count(lost), 1);
+}
+
+#[test]
 fn a_redis_that_refuses_to_write_makes_the_daemon_unready() {
     let server = wait_for(RedisServer::start());
     let place = Place::at(server.url().expose());

@@ -23,6 +23,7 @@ pub(super) fn put(text: &mut Text, store: &Observed) {
         samples.labelled([event.name()], count);
     }
     text.family(&family::STORE_LINKS).value(links.open);
+    text.family(&family::SETBACKS).value(store.redis().map_or(0, RedisStore::setbacks));
     put_population(text, store.counted());
     put_upkeep(text, store.redis().map(RedisStore::upkeep));
 }

@@ -6,6 +6,7 @@
 //! works with the old day then began before the end was announced, and either order is right.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use redis::Value;
@@ -51,6 +52,8 @@ struct Shared {
     read_timeout: Duration,
     page: watch::Sender<Page>,
     wanted: Notify,
+    /// How often Redis was found to have lost the running day.
+    setbacks: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -95,7 +98,9 @@ impl Calendar {
         let page = Page { today, day_since: Instant::now(), confirmed: None, failed: None };
         let page = watch::Sender::new(page);
         let wanted = Notify::new();
-        let shared = Arc::new(Shared { servers, read_timeout, page, wanted, stop: stop.clone() });
+        let (setbacks, until) = (AtomicU64::new(0), stop.clone());
+        let shared =
+            Arc::new(Shared { servers, read_timeout, page, wanted, setbacks, stop: until });
         let reader = shared.clone();
         tracker.spawn(async move { stop.run_until_cancelled_owned(reader.keep_reading()).await });
         Self { shared }
@@ -145,6 +150,11 @@ impl Calendar {
     /// The day before `day` was ended.
     pub(super) fn heard_of(&self, day: Day) {
         self.shared.heard_of(day);
+    }
+
+    /// How often this daemon found that Redis had lost the running day.
+    pub(super) fn setbacks(&self) -> u64 {
+        self.shared.setbacks.load(Relaxed)
     }
 
     /// Waits until nobody works with an older day than this daemon any more.
@@ -238,9 +248,19 @@ impl Shared {
         });
     }
 
+    /// Only one of several daemons finds that anything was lost: whoever comes first.
     async fn raise(&self, day: Day) -> Result<()> {
         let call = Call::script(&RAISE_DAY, NIGHT_KEY).number(day.0);
-        self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let was_lost = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        if was_lost == Value::Int(1) {
+            self.setbacks.fetch_add(1, Relaxed);
+            tracing::error!(
+                day = day.0,
+                "redis has lost what it knew of the night, and with it closed days that were not \
+                 delivered, if there were any: it was restarted empty, set back, or taken over by a \
+                 replica that had heard less"
+            );
+        }
         Ok(())
     }
 }

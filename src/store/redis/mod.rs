@@ -130,6 +130,12 @@ impl RedisStore {
         self.links.figures()
     }
 
+    /// How often this daemon found that Redis had lost the running day, and so what it knew of
+    /// closed ones.
+    pub fn setbacks(&self) -> u64 {
+        self.records.calendar.setbacks()
+    }
+
     /// Every operation of a request ends in time, whatever Redis does.
     async fn in_time<T>(&self, operation: impl Future<Output = Result<T>>) -> Result<T> {
         let ended = timeout(self.command_timeout, operation).await;
