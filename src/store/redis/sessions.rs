@@ -120,17 +120,21 @@ impl Records {
         let ask: Vec<_> = tasks.iter().map(|task| self.call(task, today)).collect();
         let mut replies = self.servers.in_two_steps(remove, &ask).await.map_err(unreached)?;
         let asked = replies.split_off(leftover.len().min(replies.len()));
-        let mut gone = 0;
+        let (mut gone, mut failed) = (0, None);
         for removed in replies {
             gone += u64::from(removed.map_err(refusal)? == Value::Int(1));
         }
         for ((user, session), (task, reply)) in leftover.iter().zip(tasks.iter().zip(asked)) {
-            if is_held(&self.finish(task, reply).await?) {
-                self.put_back(user, session).await?;
+            let held = self.finish(task, reply).await.map(|values| is_held(&values));
+            // Whose record can't be read may be there: see `or_put_back`.
+            if matches!(held, Ok(true) | Err(Error::Unreadable(_))) {
                 gone = gone.saturating_sub(1);
+                failed = failed.or(self.put_back(user, session).await.err());
             }
+            // One that can't be looked at keeps none of the others away from its user.
+            failed = failed.or(held.err());
         }
-        Ok(gone)
+        failed.map_or(Ok(gone), Err)
     }
 
     async fn put_back(&self, user: &UserId, session: &SessionId) -> Result<()> {
