@@ -40,7 +40,9 @@ pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request, next:
         return refusal.into_response();
     }
     let response = next.run(request).await;
-    if changing {
+    // What is refused changes nothing, and may be asked for without end.
+    let is_refused = response.status().is_client_error();
+    if changing && (!is_refused || admits(Cause::AdminRefused)) {
         let (peer, status) = (asker.map(|Asker(peer)| peer), response.status().as_u16());
         let peer = peer.map(tracing::field::display);
         tracing::info!(peer, %method, path, status, "an operator asked for a change");

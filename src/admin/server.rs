@@ -28,7 +28,7 @@ use crate::throttle::{Cause, admits};
 /// Connections at once; whoever comes then is closed on.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take over a request's head, and stay away between two requests.
-const HEAD_MAX: Duration = Duration::from_secs(30);
+const HEAD_MAX: Duration = Duration::from_secs(5);
 /// The longest head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may last. It also ends one whose client never reads.

@@ -65,7 +65,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         Ok(passed) => passed,
         Err(error) => {
             tracing::error!("{}", chain(&error));
-            return ExitCode::FAILURE;
+            return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
     let served = runtime.block_on(serve(Start { running, filter, signals, notifier, passed }));
@@ -73,6 +73,11 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     runtime.shutdown_timeout(BLOCKED_MAX);
     match served {
         Ok(()) => ExitCode::SUCCESS,
+        // What systemd passes comes from units: to start again would not mend them.
+        Err(error @ StartError::Passed(_)) => {
+            tracing::error!("{}", chain(&error));
+            ExitCode::from(WRONG_CONFIGURATION)
+        }
         Err(error) => {
             tracing::error!("{}", chain(&error));
             ExitCode::FAILURE

@@ -161,7 +161,7 @@ fn redis() -> Vec<Key<Redis>> {
         ),
         key(
             "scrub_interval",
-            "1h",
+            "10m",
             duration(Duration::ZERO..=7 * 24 * HOUR, |redis: &mut Redis| &mut redis.scrub_interval),
             "How long after the store was looked through, by whichever daemon, that is done again: \
              it counts users, sessions and rooms and mends what a crash left behind; \"0s\" for \

@@ -62,7 +62,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
                 field_style: FieldStyle::Plain,
                 connect_timeout: Duration::from_secs(1),
                 command_timeout: Duration::from_secs(2),
-                scrub_interval: Duration::from_secs(3600),
+                scrub_interval: Duration::from_secs(600),
                 scrub_keys_per_second: 2000,
             },
         },
