@@ -74,11 +74,17 @@ impl<'a> Members<'a> {
 }
 
 impl<'a> Member<'a> {
-    pub(super) fn check_given(&self, field: &'static str) -> Result<(), Error> {
-        match self {
-            Self::Missing => Err(Error::Missing(field)),
-            Self::Plain(_) | Self::Json(_) => Ok(()),
+    /// What kind of value there is, and the value, a text without its quotes if it has no escapes.
+    fn given(&self) -> Option<(Option<Kind>, &'a str)> {
+        match *self {
+            Self::Missing => None,
+            Self::Plain(text) => Some((Some(Kind::Text), text)),
+            Self::Json(json) => Some((Kind::of(json), json)),
         }
+    }
+
+    pub(super) fn check_given(&self, field: &'static str) -> Result<(), Error> {
+        self.given().map(|_| ()).ok_or(Error::Missing(field))
     }
 
     pub(super) fn text(&self, field: &'static str) -> Result<Cow<'a, str>, Error> {
@@ -147,11 +153,7 @@ impl<'a> Member<'a> {
     }
 
     pub(super) fn count_or_null(&self) -> Result<Option<i64>, Error> {
-        let (kind, json) = match *self {
-            Self::Missing => return Ok(None),
-            Self::Plain(text) => (Some(Kind::Text), text),
-            Self::Json(json) => (Kind::of(json), json),
-        };
+        let Some((kind, json)) = self.given() else { return Ok(None) };
         match kind {
             Some(Kind::Null) => Ok(None),
             Some(Kind::Number) if let Ok(count) = json.parse() => Ok(Some(count)),
@@ -160,11 +162,7 @@ impl<'a> Member<'a> {
     }
 
     pub(super) fn user_times(&self) -> Result<Vec<UserTime>, Error> {
-        let (kind, json) = match *self {
-            Self::Missing => return Err(Error::Missing("users")),
-            Self::Plain(text) => (Some(Kind::Text), text),
-            Self::Json(json) => (Kind::of(json), json),
-        };
+        let (kind, json) = self.given().ok_or(Error::Missing("users"))?;
         if kind != Some(Kind::Array) {
             return Err(wrong_kind("users", "an array", kind, json));
         }
