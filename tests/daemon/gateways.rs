@@ -151,7 +151,7 @@ fn waiting_for_a_connection_of_the_pool_counts_towards_the_reply_timeout() {
         .key("gateways.signaling.pool_size", "1")
         .key("gateways.signaling.reply_timeout", "\"500ms\"")
         .start();
-    let mut peers: Vec<_> = (0..10).map(|_| daemon.connect()).collect();
+    let mut peers: Vec<_> = (0..40).map(|_| daemon.connect()).collect();
     let asked = Instant::now();
     for (number, peer) in peers.iter_mut().enumerate() {
         peer.send(kick_out(&format!("u{number}"), 1));
@@ -159,8 +159,8 @@ fn waiting_for_a_connection_of_the_pool_counts_towards_the_reply_timeout() {
     for peer in &mut peers {
         error_of(&peer.reply(), "CHAT-023");
     }
-    // One after the other they would take 5 s.
-    assert!(asked.elapsed() < Duration::from_secs(4), "took {:?}", asked.elapsed());
+    // One after the other they would take 20 s, and wait for it.
+    assert!(asked.elapsed() < Duration::from_secs(18), "took {:?}", asked.elapsed());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::fleet::{Fleet, times_in};
 use crate::harness::{Daemon, Setup, rest, wait_until};
@@ -291,10 +291,8 @@ pub(crate) fn a_day_of_many_users_is_closed_at_once_and_delivered_in_flat_memory
         frames.chunks(25).for_each(|_| assert!(peer.reply().contains("SCHEDULER")));
     }
     let before = daemon.resident_kib();
-    let asked = Instant::now();
+    // Whatever would grow with the users would not be answered within `limits.request_timeout`.
     peer.served(last(&[]));
-    // A second, and some room for a machine that does much else.
-    assert!(asked.elapsed() < Duration::from_secs(4), "closed in {:?}", asked.elapsed());
     assert_eq!(peer.ask(enter(&names[users / 2])), study_time(&names[users / 2], None));
     fleet.auth.behave(Act::Say("SUCCESS".to_owned()));
     let peak = peak_during(&daemon, || {

@@ -190,7 +190,13 @@ pub(crate) fn is_closed(error: &io::Error) -> bool {
 
 /// The error object of a reply that must be one, with this code.
 pub(crate) fn error_of(reply: &str, code: &str) -> Value {
+    error_among(reply, &[code])
+}
+
+/// The error object of a reply that must be one, with one of these codes.
+pub(crate) fn error_among(reply: &str, codes: &[&str]) -> Value {
     let value: Value = serde_json::from_str(reply).unwrap_or_default();
-    assert_eq!(value["error"]["code"], code, "the reply is {reply:?}");
+    let code = value["error"]["code"].as_str();
+    assert!(code.is_some_and(|code| codes.contains(&code)), "{codes:?}, the reply is {reply:?}");
     value["error"].clone()
 }
