@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Longer than the daemon may ever take: the fleet's clients give up after 10 s.
-pub(crate) const REPLY_MAX: Duration = Duration::from_secs(15);
+pub(crate) const REPLY_MAX: Duration = Duration::from_secs(60);
 
 /// How payloads are delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
