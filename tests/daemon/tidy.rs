@@ -258,3 +258,24 @@ fn every_dependency_says_what_it_is_for() {
     let odd = undocumented.iter().filter(|line| !plain.iter().any(|name| line.starts_with(name)));
     assert_eq!(odd.collect::<Vec<_>>(), Vec::<&String>::new());
 }
+
+#[test]
+fn every_failure_that_is_promised_something_names_a_test_that_exists() {
+    let sources: Vec<_> = rust("src").into_iter().chain(rust("tests")).collect();
+    let exists = |test: &str| {
+        let name = test.rsplit("::").next().unwrap_or(test);
+        let name = format!("fn {name}(");
+        sources.iter().any(|(_, text)| text.contains(&name))
+    };
+    for line in read("docs/failure-modes.md").lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "{line}");
+        if cells[3] == "test" {
+            continue;
+        }
+        let tests: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {line}");
+        let missing: Vec<_> = tests.iter().filter(|test| !exists(test)).collect();
+        assert!(missing.is_empty(), "no such test: {missing:?}");
+    }
+}
