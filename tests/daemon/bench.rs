@@ -151,7 +151,7 @@ fn the_suite_prints_a_row_for_every_promise_or_says_why_not() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let report = json(&output);
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 8, "{report}");
+    assert_eq!(rows.len(), 14, "{report}");
     for row in rows {
         assert_eq!(row["errors"], 0, "{row}");
         match row["not_measured"].as_str() {

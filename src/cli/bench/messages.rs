@@ -9,9 +9,16 @@ use clap::ValueEnum;
 use crate::connection::frame::{Framing, PayloadTooLong};
 
 /// Users in one `SCHEDULER` message, as signaling sends it.
-const LISTED_USERS: u64 = 25;
+pub(super) const LISTED_USERS: u64 = 25;
 /// Spreads consecutive steps over the users: a prime, so that every user has its turn.
 const STRIDE: u64 = 2_654_435_761;
+
+/// A user enters a room.
+const SUBSCRIBE: &str = r#"{"server":"chat","type":"SUBSCRIBE","user_id":"bench-p########","room_id":7,"session":"bench-s########"}"#;
+/// What the names of those begin with who enter, whose time is recorded, and who are listed.
+pub(super) const ENTERING: &str = "bench-p";
+pub(super) const RECORDED: &str = "bench-t";
+pub(super) const LISTED: &str = "bench-l";
 
 /// Which messages are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +43,14 @@ pub(super) struct Frames {
     read: Frame,
     record: Frame,
     schedule: Option<Frame>,
+}
+
+/// One message for one or a few users, again and again, for users in the order of their numbers.
+#[derive(Debug)]
+pub(super) struct Filling {
+    frame: Frame,
+    /// Users of each message.
+    pub(super) users_each: u64,
 }
 
 /// A frame, and where its digits are.
@@ -74,13 +89,11 @@ impl Frames {
     pub(super) fn new(framing: Framing, mix: Mix) -> Result<Self, PayloadTooLong> {
         let frame = |payload: &str| Frame::new(framing, payload);
         let schedule = match mix {
-            Mix::Schedule | Mix::Mixed => Some(frame(&schedule())?),
+            Mix::Schedule | Mix::Mixed => Some(frame(&schedule(LISTED))?),
             Mix::Presence | Mix::Reads | Mix::StudyTime => None,
         };
         Ok(Self {
-            subscribe: frame(
-                r#"{"server":"chat","type":"SUBSCRIBE","user_id":"bench-p########","room_id":7,"session":"bench-s########"}"#,
-            )?,
+            subscribe: frame(SUBSCRIBE)?,
             unsubscribe: frame(
                 r#"{"server":"chat","type":"UNSUBSCRIBE","user_id":"","room_id":null,"session":"bench-s########"}"#,
             )?,
@@ -95,8 +108,30 @@ impl Frames {
     }
 }
 
-fn schedule() -> String {
-    let user = r#"{"user_id":"bench-l########","study_time":"02:##:##"}"#;
+impl Filling {
+    /// Users enter a room.
+    pub(super) fn entering() -> Result<Self, PayloadTooLong> {
+        Ok(Self { frame: Frame::new(Framing::Length4, SUBSCRIBE)?, users_each: 1 })
+    }
+
+    /// Users whose names begin so are listed with a study time.
+    pub(super) fn listing(name: &str) -> Result<Self, PayloadTooLong> {
+        let frame = Frame::new(Framing::Length4, &schedule(name))?;
+        Ok(Self { frame, users_each: LISTED_USERS })
+    }
+
+    /// Appends the message for the users from this one on.
+    pub(super) fn put(&self, first: u64, out: &mut BytesMut) {
+        if self.users_each == 1 {
+            self.frame.put(out, |_| first);
+        } else {
+            self.frame.put(out, |slot| user_and_time(first + slot / 3, first, slot % 3));
+        }
+    }
+}
+
+fn schedule(name: &str) -> String {
+    let user = format!(r#"{{"user_id":"{name}########","study_time":"02:##:##"}}"#);
     let users = vec![user; LISTED_USERS as usize].join(",");
     format!(r#"{{"server":"signaling_scheduling","type":"SCHEDULER","users":[{users}]}}"#)
 }

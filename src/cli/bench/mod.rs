@@ -5,6 +5,7 @@ mod echo;
 mod idle;
 mod load;
 mod messages;
+mod million;
 mod open;
 mod peer;
 mod process;

@@ -11,12 +11,14 @@ use super::messages::Mix;
 use super::report::p99;
 use super::table::{Figures, Goal, Row};
 use super::tally::Round;
-use super::{Error, Outcome, idle, redis_benchmark, threads};
+use super::{Error, Outcome, idle, million, redis_benchmark, threads};
 use crate::cli::child::Folder;
 use crate::connection::frame::Framing;
 
 /// Users that are spoken of.
 const USERS: u64 = 100_000;
+/// Users of the rows that are about many.
+const MANY_USERS: u64 = 1_000_000;
 /// The rate of the open loop.
 const OPEN_RATE: f64 = 20_000.0;
 /// Connections of the open loop.
@@ -33,16 +35,17 @@ const SCRIPT: &str = "return redis.call('HSET',KEYS[1],'data',ARGV[1])";
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
-struct Effort {
-    rounds: u32,
+pub(super) struct Effort {
+    pub(super) rounds: u32,
     duration: Duration,
     warm_up: Duration,
     idle_connections: usize,
+    many_users: u64,
 }
 
 /// Where a daemon keeps its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Store {
+pub(super) enum Store {
     Memory,
     Embedded,
     Redis,
@@ -56,6 +59,7 @@ impl Effort {
                 duration: Duration::from_millis(200),
                 warm_up: Duration::from_millis(50),
                 idle_connections: IDLE_CONNECTIONS / 10,
+                many_users: MANY_USERS / 50,
             }
         } else {
             Self {
@@ -63,11 +67,17 @@ impl Effort {
                 duration: Duration::from_secs(3),
                 warm_up: Duration::from_secs(1),
                 idle_connections: IDLE_CONNECTIONS,
+                many_users: MANY_USERS,
             }
         }
     }
 
-    fn load(self, connections: usize, pace: Pace) -> Load {
+    /// A million, or as many as a quick look allows.
+    pub(super) fn users(self) -> u64 {
+        self.many_users
+    }
+
+    pub(super) fn load(self, connections: usize, pace: Pace) -> Load {
         Load {
             framing: Framing::Length4,
             mix: Mix::Mixed,
@@ -89,11 +99,12 @@ pub(super) fn run(quick: bool, as_json: bool) -> Result<Outcome, Error> {
     }
     let mut rows = Vec::new();
     for measure in MEASUREMENTS {
-        let row = measure(effort)?;
-        if !as_json {
-            println!("{}", row.line());
+        for row in measure(effort)? {
+            if !as_json {
+                println!("{}", row.line());
+            }
+            rows.push(row);
         }
-        rows.push(row);
     }
     if as_json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
@@ -104,7 +115,7 @@ pub(super) fn run(quick: bool, as_json: bool) -> Result<Outcome, Error> {
 }
 
 /// The lines of the table, in its order.
-const MEASUREMENTS: [fn(Effort) -> Result<Row, Error>; 8] = [
+const MEASUREMENTS: [fn(Effort) -> Result<Vec<Row>, Error>; 12] = [
     |effort| closed("memory store, 32 x 1", Store::Memory, 32, 1, 0.90, effort),
     |effort| closed("memory store, 64 x 16", Store::Memory, 64, 16, 0.50, effort),
     |effort| closed("embedded store, 32 x 1", Store::Embedded, 32, 1, 0.70, effort),
@@ -119,6 +130,10 @@ const MEASUREMENTS: [fn(Effort) -> Result<Row, Error>; 8] = [
     },
     open,
     idle_memory,
+    million::memory,
+    million::restart,
+    million::night,
+    million::request,
 ];
 
 /// The daemon against echo, in turn.
@@ -129,7 +144,7 @@ fn closed(
     in_flight: usize,
     goal: f64,
     effort: Effort,
-) -> Result<Row, Error> {
+) -> Result<Vec<Row>, Error> {
     let load = effort.load(connections, Pace::Closed { in_flight });
     let goal = Goal::Reach(goal);
     against_echo(
@@ -142,9 +157,9 @@ fn closed(
     )
 }
 
-fn open(effort: Effort) -> Result<Row, Error> {
+fn open(effort: Effort) -> Result<Vec<Row>, Error> {
     let load = effort.load(OPEN_CONNECTIONS, Pace::Open { rate: OPEN_RATE });
-    let row = Row::new("memory store, open loop at 20,000/s, p99", "echo", Goal::StayWithin(2.0));
+    let row = Row::new("memory store, open loop at 20,000/s, p99", "echo", Goal::AtMost(2.0, ""));
     against_echo(row, Store::Memory, &load, p99, "us", effort)
 }
 
@@ -155,9 +170,9 @@ fn against_echo(
     figure: fn(&Round) -> f64,
     unit: &'static str,
     effort: Effort,
-) -> Result<Row, Error> {
+) -> Result<Vec<Row>, Error> {
     let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
-    let daemon = Server::daemon(folder.path(), &config(store, None))?;
+    let daemon = Server::daemon(folder.path(), &config(store, None, NOBODY))?;
     let echo = Server::echo(load.framing)?;
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
@@ -165,7 +180,7 @@ fn against_echo(
         ours.push(row.measure(daemon.target(), load, figure)?);
     }
     row.outcome = Ok(Figures::ratio(&ours, &reference, unit));
-    Ok(row)
+    Ok(vec![row])
 }
 
 /// The daemon against what `redis-benchmark` reaches with one command, on the same Redis, in turn.
@@ -175,17 +190,17 @@ fn redis(
     (connections, in_flight): (usize, usize),
     command: &[&str],
     effort: Effort,
-) -> Result<Row, Error> {
+) -> Result<Vec<Row>, Error> {
     let mut row = Row::new(what, compared_with, Goal::Reach(0.50));
     for program in ["redis-server", "redis-benchmark"] {
         if Command::new(program).arg("--version").output().is_err() {
             row.outcome = Err(format!("{program} is not installed"));
-            return Ok(row);
+            return Ok(vec![row]);
         }
     }
     let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
     let redis = Server::redis(folder.path())?;
-    let daemon = Server::daemon(folder.path(), &config(Store::Redis, Some(&redis)))?;
+    let daemon = Server::daemon(folder.path(), &config(Store::Redis, Some(&redis), NOBODY))?;
     let load = effort.load(connections, Pace::Closed { in_flight });
     let commands = |requests| {
         redis_benchmark::commands_per_second(
@@ -205,23 +220,23 @@ fn redis(
         ours.push(row.measure(daemon.target(), &load, Round::throughput)?);
     }
     row.outcome = Ok(Figures::ratio(&ours, &reference, "requests/s"));
-    Ok(row)
+    Ok(vec![row])
 }
 
 /// Memory of connections that say nothing: the daemon's against echo's.
-fn idle_memory(effort: Effort) -> Result<Row, Error> {
-    let goal = Goal::StayWithinKib(4.0);
+fn idle_memory(effort: Effort) -> Result<Vec<Row>, Error> {
+    let goal = Goal::AtMost(4.0, "KiB");
     let mut row = Row::new("idle connections, resident memory each", "above echo's", goal);
     if let Some(obstacle) = idle::obstacle(effort.idle_connections) {
         row.outcome = Err(obstacle);
-        return Ok(row);
+        return Ok(vec![row]);
     }
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
         // Memory that was used once stays with a process, so each round has new ones.
         let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
         let echo = Server::echo(Framing::Length4)?;
-        let daemon = Server::daemon(folder.path(), &config(Store::Memory, None))?;
+        let daemon = Server::daemon(folder.path(), &config(Store::Memory, None, NOBODY))?;
         let kib = |server| {
             idle::bytes_per_connection(server, effort.idle_connections).map(|bytes| bytes / 1024.0)
         };
@@ -229,19 +244,22 @@ fn idle_memory(effort: Effort) -> Result<Row, Error> {
         ours.push(kib(&daemon)?);
     }
     row.outcome = Ok(Figures::difference(&ours, &reference, "KiB"));
-    Ok(row)
+    Ok(vec![row])
 }
 
-/// No user has both a room and a study time, so the daemon has nothing to tell the room service;
-/// nobody listens where it would.
-fn config(store: Store, redis: Option<&Server>) -> String {
+/// Where nobody listens.
+pub(super) const NOBODY: &str = "127.0.0.1:1";
+
+/// No request calls a gateway; nobody listens where it would, but for auth.
+pub(super) fn config(store: Store, redis: Option<&Server>, auth: &str) -> String {
     let url = match (store, redis) {
         (Store::Redis, Some(redis)) => format!("redis://{}", redis.address),
         (Store::Embedded, _) => "embedded:state".to_owned(),
         (Store::Memory | Store::Redis, _) => "memory:".to_owned(),
     };
-    let nobody = |peer| format!("[gateways.{peer}]\naddress = \"127.0.0.1:1\"\n");
-    let gateways: String = ["room", "signaling", "auth"].map(nobody).concat();
+    let gateway = |(peer, address)| format!("[gateways.{peer}]\naddress = \"{address}\"\n");
+    let gateways: String =
+        [("room", NOBODY), ("signaling", NOBODY), ("auth", auth)].map(gateway).concat();
     format!(
         "[[listen]]\naddress = \"127.0.0.1:0\"\n\
          [limits]\nmax_connections = 20000\n\
@@ -253,10 +271,11 @@ fn config(store: Store, redis: Option<&Server>) -> String {
 
 /// What was measured how, and the head of the table.
 fn head(effort: Effort) -> String {
-    let Effort { rounds, duration, warm_up, idle_connections } = effort;
+    let Effort { rounds, duration, warm_up, idle_connections, many_users } = effort;
     format!(
         "stated {}, {} processors; {rounds} rounds of {duration:?} after {warm_up:?}, in turn with \
-         the reference's; mixed, {USERS} users; {idle_connections} idle connections\n\
+         the reference's; mixed, {USERS} users; {idle_connections} idle connections; \
+         a million users are {many_users}\n\
          medians, and in brackets the least and the greatest of the rounds\n\n\
          | what | compared with | ours | reference | ratio or difference | goal | reached | errors |\n\
          |---|---|---|---|---|---|---|---|",

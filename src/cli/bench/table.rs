@@ -19,16 +19,15 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Goal {
     Reach(f64),
-    StayWithin(f64),
-    /// KiB.
-    StayWithinKib(f64),
+    /// With its unit.
+    AtMost(f64, &'static str),
 }
 
-/// Ours, the reference's, and how they stand to each other, round by round.
+/// Ours, the reference's if there is one, and how they stand to each other, round by round.
 #[derive(Debug)]
 pub(super) struct Figures {
     ours: Spread,
-    reference: Spread,
+    reference: Option<Spread>,
     compared: Spread,
     unit: &'static str,
 }
@@ -57,10 +56,16 @@ impl Row {
                 let Figures { ours, reference, compared, unit } = figures;
                 let Spread { min, median, max } = compared;
                 let reached = if self.goal.is_reached(*median) { "yes" } else { "no" };
+                let figure = |spread: &Spread| format!("{} {unit}", figure(spread.median));
+                let reference = reference.as_ref().map(figure).unwrap_or_default();
                 format!(
-                    "| {what} | {compared_with} | {:.0} {unit} | {:.0} {unit} | \
-                     {median:.2} ({min:.2} to {max:.2}) | {goal} | {reached} | {} |",
-                    ours.median, reference.median, self.errors,
+                    "| {what} | {compared_with} | {} | {reference} | \
+                     {} ({} to {}) | {goal} | {reached} | {} |",
+                    figure(ours),
+                    self::figure(*median),
+                    self::figure(*min),
+                    self::figure(*max),
+                    self.errors,
                 )
             }
             Err(reason) => {
@@ -80,7 +85,7 @@ impl Row {
             Ok(figures) => {
                 row["unit"] = figures.unit.into();
                 row["ours"] = figures.ours.json();
-                row["reference"] = figures.reference.json();
+                row["reference"] = figures.reference.map(Spread::json).into();
                 row["compared"] = figures.compared.json();
                 row["reached"] = self.goal.is_reached(figures.compared.median).into();
             }
@@ -94,20 +99,31 @@ impl Goal {
     fn is_reached(self, median: f64) -> bool {
         match self {
             Self::Reach(goal) => median >= goal,
-            Self::StayWithin(goal) | Self::StayWithinKib(goal) => median <= goal,
+            Self::AtMost(goal, _) => median <= goal,
         }
     }
 
     fn text(self) -> String {
         match self {
             Self::Reach(goal) => format!("≥ {goal:.2}"),
-            Self::StayWithin(goal) => format!("≤ {goal:.2}"),
-            Self::StayWithinKib(goal) => format!("≤ {goal:.0} KiB"),
+            Self::AtMost(goal, "") => format!("≤ {goal:.2}"),
+            Self::AtMost(goal, unit) => format!("≤ {goal:.0} {unit}"),
         }
     }
 }
 
+/// With as many digits as mean something.
+fn figure(value: f64) -> String {
+    if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}
+
 impl Figures {
+    /// Compared with nothing but the goal.
+    pub(super) fn alone(ours: &[f64], unit: &'static str) -> Self {
+        let ours = Spread::of(ours.iter().copied());
+        Self { ours, reference: None, compared: ours, unit }
+    }
+
     pub(super) fn ratio(ours: &[f64], reference: &[f64], unit: &'static str) -> Self {
         Self::new(ours, reference, unit, |ours, reference| ours / reference)
     }
@@ -126,7 +142,7 @@ impl Figures {
         Self {
             compared: Spread::of(compared),
             ours: Spread::of(ours.iter().copied()),
-            reference: Spread::of(reference.iter().copied()),
+            reference: Some(Spread::of(reference.iter().copied())),
             unit,
         }
     }

@@ -1,0 +1,78 @@
+//! An auth service that acknowledges every frame at once, and counts the users in it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use memchr::memmem;
+
+use super::super::Error;
+use crate::connection::frame::{Decoder, Framing};
+
+/// The daemon sends no longer frames unless it is told that it may.
+const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// How long no frame may come before the rest is given up.
+const FRAME_MAX: Duration = Duration::from_secs(10);
+
+/// The running service; it ends with the process.
+#[derive(Debug)]
+pub(super) struct Auth {
+    pub(super) address: SocketAddr,
+    told: Receiver<u64>,
+}
+
+impl Auth {
+    pub(super) fn start() -> Result<Self, Error> {
+        let bind = || {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let (address, listener) = bind().map_err(Error::io("can't play the auth service"))?;
+        let (tell, told) = channel();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let tell = tell.clone();
+                // A connection ends when the daemon closes it, or nobody counts any more.
+                thread::spawn(move || drop(serve(stream, &tell)));
+            }
+        });
+        Ok(Self { address, told })
+    }
+
+    /// Waits until it was told of so many users; when that was.
+    pub(super) fn told(&self, users: u64) -> Result<Instant, Error> {
+        let mut left = users;
+        while left > 0 {
+            let more = self.told.recv_timeout(FRAME_MAX);
+            let more = more.map_err(|_| {
+                Error::Server(format!("the night's delivery stopped {left} users short"))
+            })?;
+            left = left.saturating_sub(more);
+        }
+        Ok(Instant::now())
+    }
+}
+
+fn serve(mut stream: TcpStream, tell: &Sender<u64>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reply = BytesMut::new();
+    Framing::Length4.put(b"SUCCESS", &mut reply).map_err(io::Error::other)?;
+    let user = memmem::Finder::new(b"\"user_id\"");
+    let mut decoder = Decoder::new(Framing::Length4, FRAME_BYTES_MAX);
+    let (mut received, mut chunk) = (BytesMut::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return Ok(()),
+            read => received.extend_from_slice(&chunk[..read]),
+        }
+        while let Some(found) = decoder.find(&received).map_err(io::Error::other)? {
+            let users = user.find_iter(&received[found.start..found.end]).count();
+            decoder.consume(&mut received, found);
+            stream.write_all(&reply)?;
+            tell.send(users as u64).map_err(io::Error::other)?;
+        }
+    }
+}
