@@ -96,6 +96,10 @@ enum Command {
     /// The server that does nothing but answer: what `bench` compares with
     #[command(hide = true)]
     BenchEcho(bench::EchoArgs),
+    /// The gRPC server that `bench` compares with
+    #[cfg(feature = "grpc-bench")]
+    #[command(hide = true)]
+    BenchTonic,
     /// Print the completions of these commands for a shell
     #[command(after_long_help = help::after("stated-completions"))]
     Completions {
@@ -167,6 +171,8 @@ impl Cli {
             Command::Demo => demo::run(),
             Command::Bench(args) => bench::run(&args),
             Command::BenchEcho(args) => bench::serve_echo(&args),
+            #[cfg(feature = "grpc-bench")]
+            Command::BenchTonic => bench::serve_tonic(),
             Command::Completions { shell } => completions::run(shell),
             Command::Man { out } => man::run(out.as_deref()),
         }

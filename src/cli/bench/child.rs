@@ -34,6 +34,12 @@ impl Server {
         Self::start(&mut command, "the echo server")
     }
 
+    /// The gRPC server.
+    #[cfg(feature = "grpc-bench")]
+    pub(super) fn tonic() -> Result<Self, Error> {
+        Self::start(program()?.arg("bench-tonic"), "the gRPC server")
+    }
+
     /// A daemon with this configuration, in this folder.
     pub(super) fn daemon(folder: &Path, config: &str) -> Result<Self, Error> {
         let command = child::serve(folder, config);

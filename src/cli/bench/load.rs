@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::Error;
+#[cfg(feature = "grpc-bench")]
+use super::grpc;
 use super::messages::{Frames, Mix, Script};
 use super::open::{Pacer, Schedule};
 use super::peer::{Peer, lock};
@@ -27,6 +29,7 @@ const REPLY_MAX: Duration = Duration::from_secs(10);
 /// What is put on a server.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
+    pub(super) speech: Speech,
     pub(super) framing: Framing,
     pub(super) mix: Mix,
     pub(super) users: u64,
@@ -35,6 +38,16 @@ pub(super) struct Load {
     pub(super) warm_up: Duration,
     pub(super) duration: Duration,
     pub(super) threads: usize,
+}
+
+/// What is spoken with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// Frames.
+    Frames,
+    /// Unary gRPC.
+    #[cfg(feature = "grpc-bench")]
+    Grpc,
 }
 
 /// When the next request is sent.
@@ -169,12 +182,25 @@ fn drive(common: &Common<'_>, thread: usize, threads: usize) -> Result<Tally, Er
     let connections: Vec<usize> = (thread..common.load.connections).step_by(threads).collect();
     let tally = Arc::new(Mutex::new(Tally::new()));
     let talked = runtime.block_on(async {
-        let streams = connect(common.target.address, connections.len()).await;
-        let all_connected = common.all_connected(streams.is_ok());
-        let streams = streams?;
-        // Otherwise another thread tells why not.
-        if all_connected {
-            talk(common, connections.into_iter().zip(streams), &tally).await?;
+        match common.load.speech {
+            Speech::Frames => {
+                let streams = connect(common.target.address, connections.len()).await;
+                let all_connected = common.all_connected(streams.is_ok());
+                let streams = streams?;
+                // Otherwise another thread tells why not.
+                if all_connected {
+                    talk(common, connections.into_iter().zip(streams), &tally).await?;
+                }
+            }
+            #[cfg(feature = "grpc-bench")]
+            Speech::Grpc => {
+                let channels = grpc::connect(common.target.address, connections.len()).await;
+                let all_connected = common.all_connected(channels.is_ok());
+                let channels = channels.map_err(io::Error::other)?;
+                if all_connected {
+                    call(common, connections.into_iter().zip(channels), &tally).await;
+                }
+            }
         }
         Ok(())
     });
@@ -214,6 +240,32 @@ async fn talk(
     tasks.close();
     tasks.wait().await;
     Ok(())
+}
+
+/// Each call in flight, of each connection, is a task.
+#[cfg(feature = "grpc-bench")]
+async fn call(
+    common: &Common<'_>,
+    connections: impl Iterator<Item = (usize, tonic::transport::Channel)>,
+    tally: &Arc<Mutex<Tally>>,
+) {
+    let window = common.window();
+    let in_flight = match common.load.pace {
+        Pace::Closed { in_flight } => in_flight,
+        // The command refuses it.
+        Pace::Open { .. } => 1,
+    };
+    let tasks = TaskTracker::new();
+    for (connection, channel) in connections {
+        let script = Arc::new(Mutex::new(common.script(connection)));
+        for _ in 0..in_flight {
+            let (channel, script, tally) =
+                (channel.clone(), Arc::clone(&script), Arc::clone(tally));
+            tasks.spawn(grpc::call_and_wait(channel, window, script, tally));
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
 }
 
 async fn connect(address: SocketAddr, connections: usize) -> io::Result<Vec<TcpStream>> {

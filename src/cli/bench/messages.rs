@@ -60,6 +60,21 @@ struct Frame {
     slots: Vec<Range<usize>>,
 }
 
+/// A message, whatever it is written in. Users and sessions are numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The user enters a room with a session of the same number.
+    Enter(u64),
+    /// The session ends.
+    Leave(u64),
+    /// The user's study time is asked for.
+    Read(u64),
+    /// A user's study time, made of the step.
+    Record { user: u64, step: u64 },
+    /// The study times of [`LISTED_USERS`], made of the step.
+    Schedule { step: u64 },
+}
+
 /// What one connection says, one message after the other. Its users are its own, so that no other
 /// connection ends their sessions.
 #[derive(Debug)]
@@ -187,46 +202,49 @@ impl Script {
 
     /// Appends the next message.
     pub(super) fn put_next(&mut self, out: &mut BytesMut) {
+        match self.next() {
+            Said::Enter(user) => self.frames.subscribe.put(out, |_| user),
+            Said::Leave(user) => self.frames.unsubscribe.put(out, |_| user),
+            Said::Read(user) => self.frames.read.put(out, |_| user),
+            Said::Record { user, step } => {
+                self.frames.record.put(out, |slot| user_and_time(user, step, slot));
+            }
+            Said::Schedule { step } => {
+                let Some(schedule) = &self.frames.schedule else { return };
+                let user = |slot| self.listed(step, slot / 3);
+                schedule.put(out, |slot| user_and_time(user(slot), step, slot % 3));
+            }
+        }
+    }
+
+    /// The next message.
+    pub(super) fn next(&mut self) -> Said {
         let step = self.step;
         self.step += 1;
         match self.mix {
-            Mix::Presence => self.put_presence(step / 2, step % 2, out),
-            Mix::Reads => self.put_read(step, out),
-            Mix::StudyTime => self.put_study_time(step, out),
-            Mix::Schedule => self.put_schedule(step, out),
-            Mix::Mixed if step % 100 == 99 => self.put_schedule(step / 100, out),
+            Mix::Presence => self.presence(step / 2, step % 2),
+            Mix::Reads => Said::Read(self.user(step)),
+            Mix::StudyTime => Said::Record { user: self.user(step), step },
+            Mix::Schedule => Said::Schedule { step },
+            Mix::Mixed if step % 100 == 99 => Said::Schedule { step: step / 100 },
             Mix::Mixed => match step % 5 {
-                0 => self.put_presence(step / 5, 0, out),
-                2 => self.put_presence(step / 5, 1, out),
-                4 => self.put_study_time(step / 5, out),
-                _ => self.put_read(step, out),
+                0 => self.presence(step / 5, 0),
+                2 => self.presence(step / 5, 1),
+                4 => Said::Record { user: self.user(step / 5), step: step / 5 },
+                _ => Said::Read(self.user(step / 5)),
             },
         }
     }
 
     /// The first and second half of a visit.
-    fn put_presence(&self, visit: u64, half: u64, out: &mut BytesMut) {
+    fn presence(&self, visit: u64, half: u64) -> Said {
         let user = self.user(visit);
-        let frame = if half == 0 { &self.frames.subscribe } else { &self.frames.unsubscribe };
-        frame.put(out, |_| user);
+        if half == 0 { Said::Enter(user) } else { Said::Leave(user) }
     }
 
-    fn put_read(&self, step: u64, out: &mut BytesMut) {
-        let user = self.user(step);
-        self.frames.read.put(out, |_| user);
-    }
-
-    fn put_study_time(&self, step: u64, out: &mut BytesMut) {
-        let user = self.user(step);
-        self.frames.record.put(out, |slot| user_and_time(user, step, slot));
-    }
-
-    fn put_schedule(&self, step: u64, out: &mut BytesMut) {
-        let Some(schedule) = &self.frames.schedule else { return };
-        schedule.put(out, |slot| {
-            let entry = step * LISTED_USERS + slot / 3;
-            user_and_time(self.user(entry), step, slot % 3)
-        });
+    /// One of the users of a schedule.
+    pub(super) fn listed(&self, step: u64, position: u64) -> u64 {
+        self.user(step * LISTED_USERS + position)
     }
 
     fn user(&self, turn: u64) -> u64 {

@@ -2,6 +2,8 @@
 
 mod child;
 mod echo;
+#[cfg(feature = "grpc-bench")]
+mod grpc;
 mod idle;
 mod load;
 mod messages;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use self::child::Server;
-use self::load::{Load, Pace, Target};
+use self::load::{Load, Pace, Speech, Target};
 use self::messages::Mix;
 use self::process::Process;
 use self::report::Report;
@@ -105,6 +107,26 @@ pub(super) struct EchoArgs {
 enum Reference {
     /// A bare tokio server with the same framing that sends every frame back
     Echo,
+    /// A unary tonic server that does the same work on the memory store
+    #[cfg(feature = "grpc-bench")]
+    Tonic,
+}
+
+impl Reference {
+    /// Starts it; what to put on it is `load`, in its own speech.
+    fn start(self, load: &Load) -> Result<(Server, Report), Error> {
+        let (name, server, speech) = match self {
+            Self::Echo => ("echo", Server::echo(load.framing)?, Speech::Frames),
+            #[cfg(feature = "grpc-bench")]
+            Self::Tonic if matches!(load.pace, Pace::Open { .. }) => {
+                return Err(Error::Server("tonic can't be called at a given rate".to_owned()));
+            }
+            #[cfg(feature = "grpc-bench")]
+            Self::Tonic => ("tonic", Server::tonic()?, Speech::Grpc),
+        };
+        let report = Report::new(name, server.target(), Load { speech, ..load.clone() });
+        Ok((server, report))
+    }
 }
 
 /// Why there are no figures.
@@ -152,14 +174,27 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a command's own output")]
 pub(super) fn serve_echo(args: &EchoArgs) -> ExitCode {
-    // The words in which the daemon's log tells the same.
-    let tell = |address| eprintln!(r#"{{"message":"listening","address":"{address}"}}"#);
-    match echo::serve(args.framing, tell) {
+    ended("bench-echo", echo::serve(args.framing, tell_address))
+}
+
+#[cfg(feature = "grpc-bench")]
+pub(super) fn serve_tonic() -> ExitCode {
+    ended("bench-tonic", grpc::serve(tell_address))
+}
+
+/// In the words in which the daemon's log tells the same.
+#[expect(clippy::print_stderr, reason = "a command's own output")]
+fn tell_address(address: SocketAddr) {
+    eprintln!(r#"{{"message":"listening","address":"{address}"}}"#);
+}
+
+#[expect(clippy::print_stderr, reason = "a command's own output")]
+fn ended(command: &str, served: io::Result<()>) -> ExitCode {
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("stated bench-echo: {error}");
+            eprintln!("stated {command}: {error}");
             ExitCode::FAILURE
         }
     }
@@ -171,24 +206,22 @@ pub(super) fn serve_echo(args: &EchoArgs) -> ExitCode {
 fn measure(args: &BenchArgs) -> Result<Outcome, Error> {
     let target = target(args)?;
     let load = load(args);
-    let reference = match args.reference {
-        Some(Reference::Echo) => Some(Server::echo(load.framing)?),
-        None => None,
-    };
-    let mut daemon = Report::new("daemon", target, load.clone());
-    let mut echo = reference.as_ref().map(|echo| Report::new("echo", echo.target(), load));
+    let reference = args.reference.map(|reference| reference.start(&load)).transpose()?;
+    // The server is dropped, and with it ended, when all is measured.
+    let (_server, mut reference) = reference.unzip();
+    let mut daemon = Report::new("daemon", target, load);
     for _ in 0..args.rounds {
-        if let Some(echo) = &mut echo {
-            echo.measure_round()?;
+        if let Some(reference) = &mut reference {
+            reference.measure_round()?;
         }
         daemon.measure_round()?;
     }
     if args.json {
-        println!("{}", report::json(&daemon, echo.as_ref()));
+        println!("{}", report::json(&daemon, reference.as_ref()));
     } else {
-        print!("{}", report::text(&daemon, echo.as_ref()));
+        print!("{}", report::text(&daemon, reference.as_ref()));
     }
-    let clean = daemon.is_clean() && echo.is_none_or(|echo| echo.is_clean());
+    let clean = daemon.is_clean() && reference.is_none_or(|reference| reference.is_clean());
     Ok(if clean { Outcome::Clean } else { Outcome::Errors })
 }
 
@@ -202,6 +235,7 @@ fn target(args: &BenchArgs) -> Result<Target, Error> {
 
 fn load(args: &BenchArgs) -> Load {
     Load {
+        speech: Speech::Frames,
         framing: args.framing,
         mix: args.mix,
         users: args.users,

@@ -81,27 +81,32 @@ pub(super) fn p99(round: &Round) -> f64 {
     round.tally.percentile(99.0).as_secs_f64() * 1e6
 }
 
-pub(super) fn json(daemon: &Report, echo: Option<&Report>) -> Value {
+/// The daemon's figures, and the reference's under its name.
+pub(super) fn json(daemon: &Report, reference: Option<&Report>) -> Value {
     let mut report = json!({"daemon": daemon.json()});
-    if let Some(echo) = echo {
-        report["echo"] = echo.json();
+    if let Some(reference) = reference {
+        report[reference.name] = reference.json();
         report["ratio"] = json!({
-            "requests_per_second": daemon.ratio(echo, Round::throughput).json(),
-            "p99": daemon.ratio(echo, p99).json(),
+            "requests_per_second": daemon.ratio(reference, Round::throughput).json(),
+            "p99": daemon.ratio(reference, p99).json(),
         });
     }
     report
 }
 
-pub(super) fn text(daemon: &Report, echo: Option<&Report>) -> String {
-    let Some(echo) = echo else { return daemon.to_string() };
-    let mut text = format!("{echo}\n{daemon}\n");
-    let ratios =
-        [("requests/s", daemon.ratio(echo, Round::throughput)), ("p99", daemon.ratio(echo, p99))];
+pub(super) fn text(daemon: &Report, reference: Option<&Report>) -> String {
+    let Some(reference) = reference else { return daemon.to_string() };
+    let mut text = format!("{reference}\n{daemon}\n");
+    let name_of_reference = reference.name;
+    let ratios = [
+        ("requests/s", daemon.ratio(reference, Round::throughput)),
+        ("p99", daemon.ratio(reference, p99)),
+    ];
     for (name, ratio) in ratios {
         let Spread { min, median, max } = ratio;
-        let line =
-            format!("daemon / echo, {name}: median {median:.2}, from {min:.2} to {max:.2}\n");
+        let line = format!(
+            "daemon / {name_of_reference}, {name}: median {median:.2}, from {min:.2} to {max:.2}\n"
+        );
         text.push_str(&line);
     }
     text

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::child::Server;
-use super::load::{Load, Pace};
+use super::load::{Load, Pace, Speech};
 use super::messages::Mix;
 use super::report::p99;
 use super::table::{Figures, Goal, Row};
@@ -79,6 +79,7 @@ impl Effort {
 
     pub(super) fn load(self, connections: usize, pace: Pace) -> Load {
         Load {
+            speech: Speech::Frames,
             framing: Framing::Length4,
             mix: Mix::Mixed,
             users: USERS,

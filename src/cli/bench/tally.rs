@@ -74,6 +74,13 @@ impl Tally {
         }
     }
 
+    /// Counts a reply that is an error of this code.
+    #[cfg(feature = "grpc-bench")]
+    pub(super) fn count_refusal(&mut self, code: &str) {
+        self.replies += 1;
+        *self.errors.entry(code.to_owned()).or_default() += 1;
+    }
+
     /// A reply that counts for the round's figures.
     pub(super) fn record(&mut self, latency: Duration, now: Instant) {
         self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
