@@ -49,6 +49,7 @@ mod package;
 mod reload;
 mod room_out;
 mod shared;
+mod soak;
 mod status;
 mod systemd;
 mod tidy;
