@@ -57,6 +57,9 @@ pub struct PastNight {
     pub frames: u64,
     /// When nothing of the day was left to tell; `None` while there is.
     pub delivered_at: Option<UnixMillis>,
+    /// Whether the store was found to have lost what it knew while the day was running: then users
+    /// who studied may be missing in it. It happens to no store of our own.
+    pub is_set_back: bool,
 }
 
 /// What a close would tell auth now, or a part of it.
@@ -132,7 +135,7 @@ impl ClosedBy {
 impl PastNight {
     /// A day that was closed just now.
     pub fn new(closed: ClosedDay, closed_by: ClosedBy) -> Self {
-        Self { closed, closed_by, users: 0, frames: 0, delivered_at: None }
+        Self { closed, closed_by, users: 0, frames: 0, delivered_at: None, is_set_back: false }
     }
 }
 

@@ -73,6 +73,7 @@ struct Past {
     users: u64,
     frames: u64,
     delivered_at: Option<Moment>,
+    set_back: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,6 +120,7 @@ pub(super) async fn history(State(desk): State<Arc<Desk>>, _: NoParameters) -> A
         users: night.users,
         frames: night.frames,
         delivered_at: night.delivered_at.map(Moment),
+        set_back: night.is_set_back,
     };
     found(History { nights: nights.into_iter().map(past).collect() })
 }

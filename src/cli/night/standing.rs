@@ -89,8 +89,12 @@ fn past(history: Part<'_>, paint: Paint) -> Vec<String> {
             Some(at) => moment(Some(at)),
             None => paint.put(Tone::Doubtful, "not yet"),
         };
+        let lost = match night.get("set_back").is_true() {
+            true => paint.put(Tone::Bad, " set back"),
+            false => String::new(),
+        };
         lines.push(format!(
-            "{:<5}{:<12}{:<22}{:<9}{:>8}{:>10}  {delivered}",
+            "{:<5}{:<12}{:<22}{:<9}{:>8}{:>10}  {delivered}{lost}",
             count(night.get("day").number()),
             text("date"),
             moment(night.get("closed_at").moment()),

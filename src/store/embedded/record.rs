@@ -226,7 +226,8 @@ impl<'a> Cursor<'a> {
         };
         let (users, frames) = (self.number()?, self.number()?);
         let delivered_at = self.optional_instant()?;
-        Ok(PastNight { closed, closed_by, users, frames, delivered_at })
+        let night = PastNight::new(closed, closed_by);
+        Ok(PastNight { users, frames, delivered_at, ..night })
     }
 
     fn batch(&mut self) -> Decoded<Batch> {
@@ -372,11 +373,9 @@ mod tests {
         let batch = Batch { id: Batch::new_id(), closed, users };
         let mut bytes = Vec::new();
         let past = |closed_by, delivered_at| PastNight {
-            closed,
-            closed_by,
             users: u64::MAX,
-            frames: 0,
             delivered_at,
+            ..PastNight::new(closed, closed_by)
         };
         put_night(&mut bytes, &night);
         put_batch(&mut bytes, Some(&batch));

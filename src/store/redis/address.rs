@@ -6,7 +6,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ServerError,
+    Value,
 };
 use tokio::time::timeout;
 
@@ -19,8 +20,10 @@ const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Where a server is found.
 pub(super) enum Address {
-    /// Always there.
+    /// Always there, and the only one.
     Fixed(ConnectionInfo),
+    /// One of a cluster, which says itself what it has.
+    Node(ConnectionInfo),
     /// Where the sentinels say.
     Master {
         /// Who is asked, in this order.
@@ -35,7 +38,7 @@ pub(super) enum Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fixed(info) => write!(f, "{}", info.addr()),
+            Self::Fixed(info) | Self::Node(info) => write!(f, "{}", info.addr()),
             Self::Master { name, .. } => write!(f, "master {name}"),
         }
     }
@@ -58,6 +61,12 @@ impl Address {
     ) -> Result<(MultiplexedConnection, String), String> {
         match self {
             Self::Fixed(info) => {
+                let mut connection = connect_to(info, connect_timeout).await?;
+                check_alive(&mut connection).await?;
+                check_no_replica(&mut connection).await?;
+                Ok((connection, info.addr().to_string()))
+            }
+            Self::Node(info) => {
                 let mut connection = connect_to(info, connect_timeout).await?;
                 check_alive(&mut connection).await?;
                 Ok((connection, info.addr().to_string()))
@@ -93,10 +102,33 @@ async fn check_alive(connection: &mut MultiplexedConnection) -> Result<(), Strin
     if let Value::ServerError(error) = pong { Err(error.to_string()) } else { Ok(()) }
 }
 
+/// A replica answers questions with what it has heard so far, and takes no changes. Who may not ask
+/// for the role is let in.
+async fn check_no_replica(connection: &mut MultiplexedConnection) -> Result<(), String> {
+    match role_of(connection).await?.as_deref() {
+        Ok("slave" | "replica") => Err("it is a replica, which takes no changes".to_owned()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 async fn check_is_master(connection: &mut MultiplexedConnection) -> Result<(), String> {
-    let role = query(connection, &redis::cmd("ROLE")).await?;
-    let is_master = matches!(role, Value::Array(parts) if parts.first().and_then(text).as_deref() == Some("master"));
-    if is_master { Ok(()) } else { Err("the sentinels' master is none yet".to_owned()) }
+    match role_of(connection).await?.as_deref() {
+        Ok("master") => Ok(()),
+        Ok(_) => Err("the sentinels' master is none yet".to_owned()),
+        Err(refused) => Err(refused.to_string()),
+    }
+}
+
+/// What the server is, or why it does not say so.
+async fn role_of(
+    connection: &mut MultiplexedConnection,
+) -> Result<Result<String, ServerError>, String> {
+    let reply = query(connection, &redis::cmd("ROLE")).await?;
+    if let Value::ServerError(error) = reply {
+        return Ok(Err(error));
+    }
+    let Value::Array(parts) = reply else { return Err("its role can't be read".to_owned()) };
+    Ok(Ok(parts.first().and_then(text).unwrap_or_default()))
 }
 
 async fn ask_sentinels(sentinels: &[ConnectionInfo], name: &str) -> Result<ConnectionAddr, String> {

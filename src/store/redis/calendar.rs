@@ -6,7 +6,7 @@
 //! works with the old day then began before the end was announced, and either order is right.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use redis::Value;
@@ -20,8 +20,8 @@ use super::format::{self, FORMAT, FORMAT_FIELD};
 use super::records::unexpected;
 use super::servers::Servers;
 use super::stored::NIGHT_KEY;
-use super::{refusal, text_of, unreached};
-use crate::domain::Day;
+use super::{refusal, text_of};
+use crate::domain::{Day, UnixMillis};
 use crate::store::{Error, Result};
 
 /// How often the day is read.
@@ -54,6 +54,8 @@ struct Shared {
     wanted: Notify,
     /// How often Redis was found to have lost the running day.
     setbacks: AtomicU64,
+    /// Whether the night's hash named a format when it was last read. It never loses that by itself.
+    was_marked: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -97,10 +99,15 @@ impl Calendar {
         let today = Today { day: Day::FIRST, swept: Day::FIRST };
         let page = Page { today, day_since: Instant::now(), confirmed: None, failed: None };
         let page = watch::Sender::new(page);
-        let wanted = Notify::new();
-        let (setbacks, until) = (AtomicU64::new(0), stop.clone());
-        let shared =
-            Arc::new(Shared { servers, read_timeout, page, wanted, setbacks, stop: until });
+        let shared = Arc::new(Shared {
+            servers,
+            read_timeout,
+            page,
+            wanted: Notify::new(),
+            setbacks: AtomicU64::new(0),
+            was_marked: AtomicBool::new(false),
+            stop: stop.clone(),
+        });
         let reader = shared.clone();
         tracker.spawn(async move { stop.run_until_cancelled_owned(reader.keep_reading()).await });
         Self { shared }
@@ -201,7 +208,7 @@ impl Shared {
     /// is read, and so nothing done, if a newer version wrote it.
     async fn read(&self) -> Result<Standing> {
         let call = Call::command("HMGET", NIGHT_KEY).arg("day").arg("swept").arg(FORMAT_FIELD);
-        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let value = self.servers.own(call).await?;
         let Value::Array(fields) = &value else { return Err(unexpected()) };
         let [day, swept, mark] = fields.as_slice() else { return Err(unexpected()) };
         format::check(text_of(mark).as_deref())?;
@@ -211,10 +218,11 @@ impl Shared {
             swept: day_in(swept),
             is_marked: *mark != Value::Nil,
         };
-        let known = self.page.borrow().today.day;
-        if standing.day < known {
+        let (known, was_marked) = (self.page.borrow().today.day, self.was_marked.load(Relaxed));
+        if standing.day < known || was_marked && !standing.is_marked {
             self.raise(known).await?;
         }
+        self.was_marked.store(standing.is_marked, Relaxed);
         Ok(standing)
     }
 
@@ -250,8 +258,8 @@ impl Shared {
 
     /// Only one of several daemons finds that anything was lost: whoever comes first.
     async fn raise(&self, day: Day) -> Result<()> {
-        let call = Call::script(&RAISE_DAY, NIGHT_KEY).number(day.0);
-        let was_lost = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let call = Call::script(&RAISE_DAY, NIGHT_KEY).number(day.0).number(UnixMillis::now().0);
+        let was_lost = self.servers.own(call).await?;
         if was_lost == Value::Int(1) {
             self.setbacks.fetch_add(1, Relaxed);
             tracing::error!(

@@ -337,7 +337,7 @@ impl Shared {
         let info = self.info_at(address);
         let stop = self.stop.child_token();
         let server = Server::keep(
-            Address::Fixed(info),
+            Address::Node(info),
             self.connect_timeout,
             Arc::clone(&self.links),
             &self.tracker,

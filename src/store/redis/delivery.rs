@@ -10,7 +10,7 @@ use super::frame::StoredBatch;
 use super::records::Records;
 use super::scan::{Progress, Walk};
 use super::stored::{LOCK_KEY, NIGHT_KEY};
-use super::{Deliverer, refusal, text_of, unreached};
+use super::{Deliverer, text_of};
 use crate::domain::{Day, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
 use crate::store::{KeepOnline, Result};
@@ -120,7 +120,7 @@ impl Delivery {
     pub(super) async fn rest(&self, next: NextBatch) -> Result<NextBatch> {
         self.keep_round(None);
         let unlock = Call::script(&DELETE_IF_EQUAL, LOCK_KEY).arg(self.token.as_str());
-        self.records.servers.one(unlock).await.map_err(unreached)?.map_err(refusal)?;
+        self.records.servers.own(unlock).await?;
         Ok(next)
     }
 
@@ -138,7 +138,7 @@ impl Delivery {
         let call = Call::script(&HOLD_LOCK, LOCK_KEY)
             .arg(self.token.as_str())
             .number(self.lease_millis.load(Relaxed));
-        let held = self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let held = self.records.servers.own(call).await?;
         let right = match text_of(&held).as_deref() {
             Some("kept") => Right::Kept,
             Some("taken") => Right::Taken,
@@ -180,14 +180,14 @@ impl Delivery {
             }
         }
         let call = Call::script(&END_SWEEP, NIGHT_KEY).number(today.0).number(today.0);
-        self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        self.records.servers.own(call).await?;
         Ok(true)
     }
 
     async fn reopen(&self, day: Day) -> Result<()> {
         let call =
             Call::command("HSETNX", NIGHT_KEY).arg(closed_field(day)).number(UnixMillis::now().0);
-        self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        self.records.servers.own(call).await?;
         Ok(())
     }
 
@@ -261,7 +261,7 @@ impl Delivery {
             .number(today.day.0)
             .number(closed.day.0)
             .number(UnixMillis::now().0);
-        self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        self.records.servers.own(call).await?;
         Ok(())
     }
 }

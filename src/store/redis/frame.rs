@@ -5,7 +5,7 @@ use redis::Value;
 use super::call::{ACKNOWLEDGE_BATCH, Call, FORGET_BATCH, FORM_BATCH};
 use super::records::{Records, unexpected};
 use super::stored::BATCH_KEY;
-use super::{pairs_of, refusal, text_of, unreached};
+use super::{pairs_of, text_of};
 use crate::domain::{Day, StudyTime, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, ClosedDay};
 use crate::store::{KeepOnline, Result};
@@ -20,7 +20,7 @@ pub(super) struct StoredBatch {
 impl Records {
     pub(super) async fn outstanding_batch(&self) -> Result<Option<StoredBatch>> {
         let call = Call::command("HGETALL", BATCH_KEY);
-        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let value = self.servers.own(call).await?;
         read_batch(&value)
     }
 
@@ -41,21 +41,21 @@ impl Records {
             .number(batch.closed.closed_at.0)
             .arg("users")
             .arg(users);
-        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let value = self.servers.own(call).await?;
         read_batch(&value)?.ok_or_else(unexpected)
     }
 
     /// Notes that auth has the frame; answers whether it is the outstanding one.
     pub(super) async fn mark_acknowledged(&self, id: &str, keep: KeepOnline) -> Result<bool> {
         let call = Call::script(&ACKNOWLEDGE_BATCH, BATCH_KEY).arg(id).arg(keep_name(keep));
-        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let value = self.servers.own(call).await?;
         Ok(text_of(&value).as_deref() == Some("1"))
     }
 
     /// The frame is done with.
     pub(super) async fn forget_batch(&self, id: &str) -> Result<()> {
         let call = Call::script(&FORGET_BATCH, BATCH_KEY).arg(id);
-        self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        self.servers.own(call).await?;
         Ok(())
     }
 }

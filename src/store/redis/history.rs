@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use redis::Value;
 
 use super::call::{COUNT_BATCH, Call};
+use super::pairs_of;
 use super::records::Records;
 use super::stored::NIGHT_KEY;
-use super::{pairs_of, refusal, unreached};
 use crate::domain::{Day, UnixMillis};
 use crate::store::Result;
 use crate::store::night::{Batch, ClosedBy, ClosedDay, NIGHTS_KEPT, PastNight};
@@ -17,7 +17,7 @@ impl Records {
     pub(super) async fn night_history(&self, limit: usize) -> Result<Vec<PastNight>> {
         self.calendar.today().await?;
         let call = Call::command("HGETALL", NIGHT_KEY);
-        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let value = self.servers.own(call).await?;
         let mut nights = read_history(&value);
         nights.truncate(limit.min(NIGHTS_KEPT));
         Ok(nights)
@@ -31,7 +31,7 @@ impl Records {
             .number(batch.closed.day.0)
             .arg(batch.id.as_str())
             .number(batch.users.len());
-        self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        self.servers.own(call).await?;
         Ok(())
     }
 }
@@ -41,6 +41,8 @@ fn read_history(value: &Value) -> Vec<PastNight> {
     let fields = pairs_of(value);
     let undelivered: HashSet<Day> =
         fields.iter().filter_map(|(field, _)| day_in(field, "closed:")).collect();
+    let set_back: HashSet<Day> =
+        fields.iter().filter_map(|(field, _)| day_in(field, "set_back:")).collect();
     let mut nights: Vec<_> = fields
         .iter()
         .filter_map(|(field, text)| read_night(day_in(field, "past:")?, text))
@@ -49,6 +51,7 @@ fn read_history(value: &Value) -> Vec<PastNight> {
             true => PastNight { delivered_at: None, ..night },
             false => night,
         })
+        .map(|night| PastNight { is_set_back: set_back.contains(&night.closed.day), ..night })
         .collect();
     nights.sort_by_key(|night| std::cmp::Reverse(night.closed.day));
     nights
@@ -65,5 +68,6 @@ fn read_night(day: Day, text: &str) -> Option<PastNight> {
     let users = words.next()?.parse().ok()?;
     let frames = words.next()?.parse().ok()?;
     let delivered_at = words.next()?.parse().ok().map(UnixMillis);
-    Some(PastNight { closed: ClosedDay { day, closed_at }, closed_by, users, frames, delivered_at })
+    let night = PastNight::new(ClosedDay { day, closed_at }, closed_by);
+    Some(PastNight { users, frames, delivered_at, ..night })
 }

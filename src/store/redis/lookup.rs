@@ -125,7 +125,7 @@ impl Records {
 
     pub(super) async fn population(&self) -> Result<Option<Population>> {
         let call = Call::command("HGETALL", POPULATION_KEY);
-        let reply = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let reply = self.servers.own(call).await?;
         let fields = pairs_of(&reply);
         let number = |name: &str| {
             let (_, value) = fields.iter().find(|(field, _)| field == name)?;

@@ -11,6 +11,7 @@ mod calendar;
 mod call;
 mod cluster;
 mod delivery;
+mod doubts;
 mod forget;
 mod format;
 mod frame;

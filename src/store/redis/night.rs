@@ -8,7 +8,7 @@ use super::call::{BEGIN_LISTING, CLOSE_DAY, CLOSE_OVERDUE_DAY, Call, LIST_STUDY_
 use super::format::{self, FORMAT_FIELD};
 use super::records::{Records, Task, unexpected};
 use super::stored::{NIGHT_KEY, study_time_json};
-use super::{new_operation, pairs_of, refusal, text_of, unreached};
+use super::{new_operation, pairs_of, text_of};
 use crate::domain::{Day, UnixMillis, UserTime};
 use crate::store::night::{ClosedBy, ClosedDay, NIGHTS_KEPT, Night};
 use crate::store::state::last_of_each_user;
@@ -61,7 +61,7 @@ fn read_night(value: &Value) -> StoredNight {
 impl Records {
     pub(super) async fn night(&self) -> Result<StoredNight> {
         let call = Call::command("HGETALL", NIGHT_KEY);
-        let value = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let value = self.servers.own(call).await?;
         let night = read_night(&value);
         format::check(night.format.as_deref())?;
         Ok(night)
@@ -137,7 +137,7 @@ impl Records {
             .number(last_timeout.as_millis())
             .number(NIGHTS_KEPT)
             .arg(by.name());
-        let closed = self.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let closed = self.servers.own(call).await?;
         let closed = text_of(&closed).ok_or_else(unexpected)?;
         if closed.is_empty() {
             return Ok(None);

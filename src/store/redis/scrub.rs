@@ -11,7 +11,7 @@ use super::records::Records;
 use super::scan::{scan, user_of_key};
 use super::servers::Layout;
 use super::stored::{INDEX_PREFIX, POPULATION_KEY, SCRUB_LOCK_KEY, room_of_key};
-use super::{refusal, text_of, unreached};
+use super::{text_of, unreached};
 use crate::domain::{RoomId, SessionId, UnixMillis};
 use crate::store::Result;
 use crate::store::lookup::Population;
@@ -139,7 +139,7 @@ impl Scrub {
                 .number(rooms)
                 .arg("as_of")
                 .number(counted.as_of.0);
-            self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+            self.records.servers.own(call).await?;
             self.upkeep.left_alone.store(left_alone, Relaxed);
             self.upkeep.hear_of(counted);
         }
@@ -153,14 +153,14 @@ impl Scrub {
         let call = Call::script(&HOLD_LOCK, SCRUB_LOCK_KEY)
             .arg(self.token.as_str())
             .number(LEASE.as_millis());
-        let held = self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        let held = self.records.servers.own(call).await?;
         Ok(text_of(&held).is_some_and(|held| held == "kept" || held == "taken"))
     }
 
     /// Lets others make passes.
     pub(super) async fn rest(&self) -> Result<()> {
         let call = Call::script(&DELETE_IF_EQUAL, SCRUB_LOCK_KEY).arg(self.token.as_str());
-        self.records.servers.one(call).await.map_err(unreached)?.map_err(refusal)?;
+        self.records.servers.own(call).await?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, ServerErrorKind, Value};
+use redis::{Pipeline, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::address::Address;
 use super::call::{self, Call, Reply, ScriptAs};
+use super::doubts;
 use super::links::Links;
 use crate::throttle::{Cause, admits};
 
@@ -29,6 +30,10 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// that hangs keeps its connections open: nothing else would tell.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Errors of a server that can't do anything for us now: it takes no writes, has no data yet, or
+/// does not know us any more.
+const UNUSABLE: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"];
 
 /// Why calls got no replies.
 #[derive(Debug, Clone)]
@@ -80,6 +85,14 @@ struct Live {
     number: u64,
     /// Set once it is known to be of no use; whoever waits on it stops waiting.
     dead: CancellationToken,
+}
+
+/// A connection just made.
+struct Connected {
+    connection: MultiplexedConnection,
+    address: String,
+    /// What is not as it should be.
+    doubt: Option<String>,
 }
 
 impl Server {
@@ -230,10 +243,13 @@ impl Shared {
             let number = self.begun.borrow().0 + 1;
             self.begun.send_replace((number, begun_at));
             match self.connect().await {
-                Ok((connection, address)) => {
+                Ok(Connected { connection, address, doubt }) => {
                     let open = self.links.opened();
                     if admits(Cause::RedisFlaps) {
                         tracing::info!(redis.address = %address, "connected to redis");
+                    }
+                    if let Some(doubt) = doubt.filter(|_| admits(Cause::RedisFlaps)) {
+                        tracing::warn!(redis.address = %address, "{doubt}");
                     }
                     let why = self.use_until_dead(connection, number).await;
                     open.lost();
@@ -255,14 +271,17 @@ impl Shared {
         }
     }
 
-    async fn connect(&self) -> Result<(MultiplexedConnection, String), String> {
+    async fn connect(&self) -> Result<Connected, String> {
         let connected = async {
             let (mut connection, address) = self.address.connect(self.connect_timeout).await?;
             // Where loading is forbidden they are sent when they are needed.
-            let scripts = call::load_scripts();
-            let loaded = connection.send_packed_commands(&scripts, 0, scripts.len()).await;
-            loaded.map_err(|error| error.to_string())?;
-            Ok((connection, address))
+            let mut greeting = call::load_scripts();
+            let [command, section] = doubts::QUESTION;
+            greeting.cmd(command).arg(section);
+            let replies = connection.send_packed_commands(&greeting, 0, greeting.len()).await;
+            let replies = replies.map_err(|error| error.to_string())?;
+            let doubt = replies.last().and_then(doubts::of_memory);
+            Ok(Connected { connection, address, doubt })
         };
         match timeout(self.connect_timeout, connected).await {
             Ok(connected) => connected,
@@ -307,9 +326,5 @@ async fn ping_until_silent(mut connection: MultiplexedConnection) -> String {
 /// Whether the server can't do anything for us now: it must be looked up and connected to anew.
 fn unusable(reply: &Reply) -> Option<String> {
     let error = reply.as_ref().err()?;
-    let kind = error.kind()?;
-    let is_unusable = kind == ServerErrorKind::ReadOnly
-        || kind == ServerErrorKind::BusyLoading
-        || kind == ServerErrorKind::MasterDown;
-    is_unusable.then(|| error.to_string())
+    UNUSABLE.contains(&error.code()).then(|| error.to_string())
 }

@@ -2,10 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use redis::Value;
+
 use super::call::{Call, Reply};
 use super::cluster::Cluster;
 use super::server::{Fault, Server};
 use super::slots::Holding;
+use super::{refusal, unreached};
+use crate::store::{Error, Result as StoreResult};
 
 /// Who keeps the keys.
 #[derive(Clone)]
@@ -30,6 +34,17 @@ impl Servers {
     pub(super) async fn one(&self, call: Call) -> Result<Reply, Fault> {
         let mut replies = self.each(std::slice::from_ref(&call)).await?;
         replies.pop().ok_or_else(|| Fault::Broken("a reply is missing".to_owned()))
+    }
+
+    /// Makes one call on a key of our own, which is about no single user: if something else lies
+    /// there, no record is unreadable, the store is of no use.
+    pub(super) async fn own(&self, call: Call) -> StoreResult<Value> {
+        let key = call.key().to_owned();
+        let reply = self.one(call).await.map_err(unreached)?;
+        reply.map_err(|error| match refusal(error) {
+            Error::Unreadable(_) => Error::Failed(format!("`{key}` is another program's")),
+            error @ (Error::Away(_) | Error::Slow(_) | Error::Failed(_)) => error,
+        })
     }
 
     /// Makes the calls one after the other.

@@ -16,7 +16,9 @@
 
 use redis::Value;
 
-use super::call::{CLOSE_SESSION, Call, DELETE_IF_EQUAL, HOLDS_SESSION, OPEN_SESSION, Reply};
+use super::call::{
+    CLOSE_INDEX, CLOSE_SESSION, Call, DELETE_IF_EQUAL, HOLDS_SESSION, OPEN_SESSION, Reply,
+};
 use super::records::{Records, Task, Told, answered_record, room_of, told, unexpected, word_of};
 use super::rooms::{Seat, member_call};
 use super::stored::{room_json, session_json, session_key};
@@ -71,7 +73,7 @@ impl Records {
         let look_up = Call::command("GET", session_key(session));
         let owner = self.servers.one(look_up).await.map_err(unreached)?.map_err(refusal)?;
         let Value::BulkString(owner) = owner else { return Ok(None) };
-        let remove = Call::script(&DELETE_IF_EQUAL, session_key(session)).arg(owner.clone());
+        let remove = Call::script(&CLOSE_INDEX, session_key(session)).arg(owner.clone());
         let user = std::str::from_utf8(&owner).ok().and_then(|id| UserId::parse(id).ok());
         let Some(user) = user else {
             self.servers.one(remove).await.map_err(unreached)?.map_err(refusal)?;
@@ -79,21 +81,36 @@ impl Records {
         };
         let arguments = vec![session_json(session), new_operation().into_bytes()];
         let close = Task::new(&CLOSE_SESSION, &user, arguments);
-        let [removed, closed] = self.in_order([remove, self.call(&close, today)]).await?;
-        removed.map_err(refusal)?;
-        let values = match told(closed) {
-            Ok(Told::Done(values)) => Some(values),
-            Ok(Told::Nobody) => None,
-            Ok(Told::Parse(_) | Told::Stale(_)) => {
-                self.or_put_back(&user, session, self.run(&close).await).await?
+        let replies = self.in_order([remove, self.call(&close, today)]).await;
+        let values = match self.closed(&close, replies).await {
+            Ok(values) => values,
+            Err(error) => {
+                // Nobody is closed who may be asked for again. If it was after all, the record says
+                // so, and the index is a leftover.
+                drop(self.put_back(&user, session).await);
+                return Err(error);
             }
-            Err(error) => self.or_put_back(&user, session, Err(error)).await?,
         };
         let record = values.map(|values| answered_record(&user, &values)).transpose()?;
         if let Some(room) = record.as_ref().and_then(|record| record.room) {
             self.exits.add(Seat { room, session: session.clone() });
         }
         Ok(record)
+    }
+
+    /// Takes the replies to a close: that its index is gone, and what the record said.
+    async fn closed(
+        &self,
+        close: &Task,
+        replies: Result<[Reply; 2]>,
+    ) -> Result<Option<Vec<Value>>> {
+        let [removed, closed] = replies?;
+        removed.map_err(refusal)?;
+        match told(closed)? {
+            Told::Done(values) => Ok(Some(values)),
+            Told::Nobody => Ok(None),
+            Told::Parse(_) | Told::Stale(_) => self.run(close).await,
+        }
     }
 
     /// The user was elsewhere when this was opened, and is there no more.
@@ -126,7 +143,7 @@ impl Records {
         }
         for ((user, session), (task, reply)) in leftover.iter().zip(tasks.iter().zip(asked)) {
             let held = self.finish(task, reply).await.map(|values| is_held(&values));
-            // Whose record can't be read may be there: see `or_put_back`.
+            // Whose record can't be read may be there.
             if matches!(held, Ok(true) | Err(Error::Unreadable(_))) {
                 gone = gone.saturating_sub(1);
                 failed = failed.or(self.put_back(user, session).await.err());
@@ -158,19 +175,6 @@ impl Records {
             seat.into_iter().for_each(|seat| self.exits.add(seat));
         }
         opened
-    }
-
-    /// If the record can't be read, nothing was closed: its index is to stay.
-    async fn or_put_back<T>(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        closed: Result<T>,
-    ) -> Result<T> {
-        if matches!(closed, Err(Error::Unreadable(_))) {
-            drop(self.put_back(user, session).await);
-        }
-        closed
     }
 
     /// Makes the calls one after the other, and with the last the one that the session's place in

@@ -2,6 +2,7 @@
 
 mod daemons;
 mod failures;
+mod faults;
 mod format;
 mod neighbours;
 mod rooms;

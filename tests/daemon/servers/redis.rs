@@ -35,6 +35,11 @@ impl RedisServer {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"]).await
     }
 
+    /// A server that starts empty every time.
+    pub(crate) async fn start_forgetful() -> Self {
+        Self::start_with(&[]).await
+    }
+
     /// A server that also speaks TLS on the port given back, with a certificate that nobody knows.
     pub(crate) async fn start_with_tls() -> (Self, u16) {
         let (mut server, port) = (Self::start().await, free_port());
@@ -67,8 +72,18 @@ impl RedisServer {
         server
     }
 
-    /// Starts the process, with the data it had.
+    /// Starts the process, with the data it had, and waits for it.
     pub(crate) async fn start_again(&mut self) {
+        self.begin_again();
+        let this = &*self;
+        eventually("redis-server answers", || async move {
+            this.try_ask::<String>(&["PING"]).await.ok()
+        })
+        .await;
+    }
+
+    /// Starts the process, with the data it had.
+    pub(crate) fn begin_again(&mut self) {
         let process = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--port", &self.port.to_string()])
             .args(["--dir", self.folder.path().to_str().unwrap()])
@@ -78,11 +93,18 @@ impl RedisServer {
             .spawn()
             .expect("redis-server is installed");
         self.process = Some(process);
-        let this = &*self;
-        eventually("redis-server answers", || async move {
-            this.try_ask::<String>(&["PING"]).await.ok()
-        })
-        .await;
+    }
+
+    /// As [`Self::begin_again`], with a pause after each command that it finds in its file.
+    pub(crate) fn begin_again_slowly(&mut self) {
+        self.options.extend(["--key-load-delay", "100"].map(str::to_owned));
+        self.begin_again();
+    }
+
+    /// So many keys that are nobody's, which take time to load.
+    pub(crate) async fn fill(&self, keys: u32) {
+        let set = "for i = 1, ARGV[1] do redis.call('SET', 'filling:' .. i, i) end";
+        self.ask::<()>(&["EVAL", set, "0", &keys.to_string()]).await;
     }
 
     /// Kills the process; what it acknowledged is on disk.

@@ -35,7 +35,7 @@ local function close(at, operation, by)
   stored.listed_at = nil
   remember(closed, at, by, 0, 0, '-')
   for field, value in pairs(stored) do
-    local remembered = tonumber(field:match('^past:(%d+)$'))
+    local remembered = tonumber(field:match('^past:(%d+)$') or field:match('^set_back:(%d+)$'))
     local is_old = remembered and remembered <= day - tonumber(ARGV[5])
       or field:find('^close:') and tonumber(value) < day - 8
     if is_old then redis.call('HDEL', key, field) end
