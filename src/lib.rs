@@ -20,4 +20,5 @@ pub mod scrub;
 pub mod store;
 pub mod systemd;
 pub mod throttle;
+pub mod tls;
 pub mod upstream;

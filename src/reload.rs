@@ -14,6 +14,7 @@ use crate::config::mistake::Errors;
 use crate::config::running::{Loaded, Reading, Running};
 use crate::log;
 use crate::throttle;
+use crate::tls::InForce;
 
 /// How long reading the sources may take. A file may lie on a server that hangs.
 const READ_MAX: Duration = Duration::from_secs(5);
@@ -50,6 +51,7 @@ pub async fn run(
     let reloaded = read(running).await.and_then(|reading| {
         set_log(&reading, filter)?;
         apply(&reading.loaded);
+        tell_certificates(&running.now().tls, &reading.loaded.tls);
         running.replace(reading.loaded);
         Ok(running.current())
     });
@@ -98,8 +100,18 @@ fn tell(change: &Change) {
     }
 }
 
+/// A renewed file is no change of the configuration, and yet what operators reload for.
+fn tell_certificates(old: &InForce, new: &InForce) {
+    let old = old.certificates();
+    for (key, certificate) in new.certificates() {
+        if !old.contains(&(key.clone(), certificate)) {
+            tracing::info!(key, "another certificate: {key} is {certificate}");
+        }
+    }
+}
+
 fn tell_reloaded(loaded: &Loaded) {
-    for doubt in loaded.config.doubts() {
+    for doubt in loaded.config.doubts().into_iter().chain(loaded.tls.doubts()) {
         tracing::warn!("{doubt}");
     }
     tracing::info!(digest = loaded.digest, "reloaded");

@@ -23,7 +23,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::build;
-use crate::config;
+use crate::config::{self, Checked};
 use crate::connection::frame::Framing;
 
 /// State-management daemon for fleets of real-time services: who is where, and for how long
@@ -180,11 +180,14 @@ impl Cli {
 }
 
 fn check_config(file: &std::path::Path) -> ExitCode {
-    match config::check(file) {
-        Ok(config) => {
+    match config::check_with_certificates(file) {
+        Ok(Checked { config, tls, not_looked_at }) => {
+            let certificates = tls.certificates().into_iter();
+            let certificates = certificates.map(|(key, one)| format!("{key} is {one}"));
+            let more = config.doubts().into_iter().chain(not_looked_at).chain(certificates);
             let name = file.display();
-            let doubts = config.doubts().into_iter().map(|doubt| format!("{name}: {doubt}\n"));
-            output::print(&format!("{name}: no mistakes\n{}", doubts.collect::<String>()))
+            let more = more.map(|sentence| format!("{name}: {sentence}\n"));
+            output::print(&format!("{name}: no mistakes\n{}", more.collect::<String>()))
         }
         Err(mistakes) => {
             output::complain(&mistakes);

@@ -12,8 +12,8 @@ use tokio::runtime::Runtime;
 
 use super::ServeArgs;
 use super::signals::{Signals, Wanted};
-use crate::config::running::Running;
-use crate::config::{Config, Sources};
+use crate::config::Sources;
+use crate::config::running::{Loaded, Running};
 use crate::connection::passed::Passed;
 use crate::daemon::{Daemon, StartError};
 use crate::log::{self, Filter, chain};
@@ -106,7 +106,7 @@ fn sources(args: ServeArgs) -> Sources {
 
 async fn serve(start: Start) -> Result<(), StartError> {
     let Start { running, filter, mut signals, notifier, passed } = start;
-    announce(&running.current().config);
+    announce(&running.current());
     let started = Daemon::start(Arc::clone(&running), filter.clone(), passed).await;
     let daemon = started.inspect_err(|error| {
         notifier.send(&[NotifyState::Status(&chain(error).to_string())]);
@@ -141,7 +141,7 @@ async fn serve(start: Start) -> Result<(), StartError> {
 }
 
 /// The first lines of the log: what will be kept where, and who will be called.
-fn announce(config: &Config) {
+fn announce(Loaded { config, tls, .. }: &Loaded) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "stated starts");
     tracing::info!(store = %config.store.url, "the state is kept");
     let gateways = &config.gateways;
@@ -152,10 +152,14 @@ fn announce(config: &Config) {
             gateway = service,
             address = gateway.address,
             framing = gateway.framing.name(),
+            tls = gateway.tls.is_on(),
             "will be called"
         );
     }
-    for doubt in config.doubts() {
+    for (key, certificate) in tls.certificates() {
+        tracing::info!(key, "a certificate: {key} is {certificate}");
+    }
+    for doubt in config.doubts().into_iter().chain(tls.doubts()) {
         tracing::warn!("{doubt}");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::key::Key;
 use super::keys::Keys;
 use super::mistake::{Errors, Mistake, Place, Problem};
+use super::tls::{CallingTls, ListeningTls};
 use super::value::Value;
 use super::{
     Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
@@ -23,6 +24,8 @@ pub(super) struct Draft {
     /// Where each listener's address was last set, else where the listener was added. The default
     /// one has no place.
     listen_places: BTreeMap<usize, Place>,
+    /// Where the keys were last set by which files of certificates are named.
+    tls_places: BTreeMap<String, Place>,
 }
 
 impl Draft {
@@ -32,16 +35,27 @@ impl Draft {
         for key in &keys.of_config {
             read_default(key, &mut config);
         }
-        let mut default_listen = Listen { address: String::new(), framing: Framing::Length4 };
+        let mut default_listen = Listen {
+            address: String::new(),
+            framing: Framing::Length4,
+            tls: ListeningTls::default(),
+        };
         for key in &keys.of_listener {
             read_default(key, &mut default_listen);
         }
         config.listen = vec![default_listen.clone()];
-        Self { config, mistakes: Vec::new(), default_listen, listen_places: BTreeMap::new() }
+        Self {
+            config,
+            mistakes: Vec::new(),
+            default_listen,
+            listen_places: BTreeMap::new(),
+            tls_places: BTreeMap::new(),
+        }
     }
 
     /// Lays a value over what was there; if it can't be read, that is a mistake.
     pub(super) fn set(&mut self, key: &Key<Config>, value: &Value, place: Place) {
+        self.note_tls(&key.path, &place);
         if let Err(problem) = key.form.read(&mut self.config, value) {
             self.blame(place, &key.path, problem);
         }
@@ -59,11 +73,18 @@ impl Draft {
             self.config.listen.push(self.default_listen.clone());
             self.listen_places.insert(index, place.clone());
         }
+        self.note_tls(&listener_path(index, &key.path), &place);
         let Some(listen) = self.config.listen.get_mut(index) else { return };
         if let Err(problem) = key.form.read(listen, value) {
             self.blame(place, &listener_path(index, &key.path), problem);
         } else if key.path == "address" {
             self.listen_places.insert(index, place);
+        }
+    }
+
+    fn note_tls(&mut self, path: &str, place: &Place) {
+        if path.contains(".tls.") {
+            self.tls_places.insert(path.to_owned(), place.clone());
         }
     }
 
@@ -83,12 +104,12 @@ impl Draft {
         self.mistakes.push(Mistake { place, key: Some(key.to_owned()), problem });
     }
 
-    /// The configuration, if nothing is wrong with it.
-    pub(super) fn finish(mut self) -> Result<Config, Errors> {
+    /// The configuration, if nothing is wrong with it, and where files of certificates were named.
+    pub(super) fn finish(mut self) -> Result<(Config, BTreeMap<String, Place>), Errors> {
         self.check_addresses_differ();
         self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
         match self.mistakes.is_empty() {
-            true => Ok(self.config),
+            true => Ok((self.config, self.tls_places)),
             false => Err(Errors { mistakes: self.mistakes }),
         }
     }
@@ -141,6 +162,7 @@ fn blank() -> Config {
         connect_timeout: Duration::ZERO,
         reply_timeout: Duration::ZERO,
         max_frame_bytes: 0,
+        tls: CallingTls::default(),
     };
     Config {
         listen: Vec::new(),
@@ -160,6 +182,7 @@ fn blank() -> Config {
                 command_timeout: Duration::ZERO,
                 scrub_interval: Duration::ZERO,
                 scrub_keys_per_second: 0,
+                tls: CallingTls::default(),
             },
         },
         gateways: Gateways {
@@ -185,6 +208,11 @@ fn blank() -> Config {
             max_unwritten_bytes: 0,
             max_repeats: 0,
         },
-        admin: Admin { address: String::new(), token: None, closed_connections_max: 0 },
+        admin: Admin {
+            address: String::new(),
+            token: None,
+            closed_connections_max: 0,
+            tls: ListeningTls::default(),
+        },
     }
 }

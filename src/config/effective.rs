@@ -6,6 +6,7 @@ use std::fmt;
 use super::draft::listener_path;
 use super::key::Effect;
 use super::keys::Keys;
+use super::tls::ListeningTls;
 use super::{Config, Listen};
 
 /// Stands where a listener has no counterpart.
@@ -56,40 +57,50 @@ fn listed_listeners(keys: &Keys, listen: &[Listen]) -> Vec<(String, String)> {
     listed
 }
 
-/// What `new` has differently from `old`, in the order of the reference.
+/// What `new` has differently from `old`, in the order of the reference. What a reload would not put
+/// in force waits for a restart.
 pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
+    let mut merged = with_live_keys(old, new);
     let (keys, mut old, mut new) = (Keys::all(), old.clone(), new.clone());
-    let mut changes = listener_changes(&keys, &old.listen, &new.listen);
+    let mut changes = listener_changes(&keys, &old.listen, &new.listen, &merged.listen);
     for key in &keys.of_config {
-        if !key.form.held.is_same(&mut old, &mut new) {
+        let held = &key.form.held;
+        if !held.is_same(&mut old, &mut new) {
             changes.push(Change {
                 key: key.path.clone(),
-                old: key.form.held.shown(&mut old),
-                new: key.form.held.shown(&mut new),
-                effect: key.effect,
+                old: held.shown(&mut old),
+                new: held.shown(&mut new),
+                effect: effect_if(held.is_same(&mut merged, &mut new)),
             });
         }
     }
     changes
 }
 
+fn effect_if(is_in_force: bool) -> Effect {
+    if is_in_force { Effect::Live } else { Effect::Restart }
+}
+
 /// Listeners are told apart by their place in the list.
-fn listener_changes(keys: &Keys, old: &[Listen], new: &[Listen]) -> Vec<Change> {
-    let mut both: BTreeMap<String, [Option<String>; 2]> = BTreeMap::new();
-    for (key, value) in listed_listeners(keys, old) {
-        both.entry(key).or_default()[0] = Some(value);
+fn listener_changes(keys: &Keys, old: &[Listen], new: &[Listen], merged: &[Listen]) -> Vec<Change> {
+    let mut all: BTreeMap<String, [Option<String>; 3]> = BTreeMap::new();
+    for (place, listeners) in [old, new, merged].into_iter().enumerate() {
+        for (key, value) in listed_listeners(keys, listeners) {
+            all.entry(key).or_default()[place] = Some(value);
+        }
     }
-    for (key, value) in listed_listeners(keys, new) {
-        both.entry(key).or_default()[1] = Some(value);
-    }
-    let differing = both.into_iter().filter(|(_, [old, new])| old != new);
+    // Of a whole listener that came or went only what it says is told.
+    let says = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
+    let differing = all.into_iter().filter(|(_, [old, new, _])| old != new);
+    let differing = differing
+        .filter(|(_, [old, new, _])| (old.is_some() && new.is_some()) || says(old) || says(new));
     let or_none = |value: Option<String>| value.unwrap_or_else(|| NONE.to_owned());
     differing
-        .map(|(key, [old, new])| Change {
+        .map(|(key, [old, new, merged])| Change {
+            effect: effect_if(merged == new),
             key,
             old: or_none(old),
             new: or_none(new),
-            effect: Effect::Restart,
         })
         .collect()
 }
@@ -103,7 +114,22 @@ pub(super) fn with_live_keys(old: &Config, new: &Config) -> Config {
             Effect::Restart => {}
         }
     }
+    keep_or_take(&mut merged.admin.tls, &old.admin.tls);
+    // A listener that is another one now has nothing to do with the one that listens.
+    let both = merged.listen.iter_mut().zip(&new.listen);
+    for (listen, new) in both.filter(|(listen, new)| listen.address == new.address) {
+        let old = std::mem::replace(&mut listen.tls, new.tls.clone());
+        keep_or_take(&mut listen.tls, &old);
+    }
     merged
+}
+
+/// Nobody who connects in the clear is met with TLS by a reload, and nobody who counts on TLS finds
+/// it gone.
+fn keep_or_take(merged: &mut ListeningTls, old: &ListeningTls) {
+    if merged.is_on() != old.is_on() {
+        merged.clone_from(old);
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +168,11 @@ mod tests {
         new.limits.max_in_flight = 5;
         new.rollover.last_timeout = Duration::from_secs(90);
         new.store.url = StoreUrl::Redis(Secret::new("redis://u:hunter2@h:1/0"));
-        new.listen.push(Listen { address: "h:1".to_owned(), framing: Framing::Lf });
+        new.listen.push(Listen {
+            address: "h:1".to_owned(),
+            framing: Framing::Lf,
+            tls: ListeningTls::default(),
+        });
         new.admin.token = Some(Secret::new("hunter2hunter2hunter2"));
         let mut secret = new.clone();
         secret.admin.token = Some(Secret::new("hunter3hunter3hunter3"));
@@ -152,6 +182,7 @@ mod tests {
             [
                 "listen[1].address: none -> h:1",
                 "listen[1].framing: none -> lf",
+                "listen[1].tls.client_auth: none -> required",
                 "limits.max_in_flight: 64 -> 5",
                 "store.url: embedded:./stated-data -> redis://h:1/0",
                 "rollover.last_timeout: 10m -> 1m 30s",

@@ -38,7 +38,7 @@ fn read_one(name: &str, value: &Value, keys: &Keys, draft: &mut Draft) {
         return draft.set(key, value, place);
     }
     let found = listener(name).and_then(|(index, rest)| {
-        Some((index, keys.of_listener.iter().find(|key| key.path.to_uppercase() == rest)?))
+        Some((index, keys.of_listener.iter().find(|key| name_of(&key.path) == rest)?))
     });
     let next = draft.config.listen.len();
     match found {
@@ -58,7 +58,11 @@ fn read_one(name: &str, value: &Value, keys: &Keys, draft: &mut Draft) {
 
 /// The variable of a key.
 pub(super) fn variable(path: &str) -> String {
-    format!("{PREFIX}{}", path.to_uppercase().replace('.', "__"))
+    format!("{PREFIX}{}", name_of(path))
+}
+
+fn name_of(path: &str) -> String {
+    path.to_uppercase().replace('.', "__")
 }
 
 /// Index and key of `STATED_LISTEN__0__ADDRESS`.
@@ -72,7 +76,7 @@ fn blame_unknown(name: &str, keys: &Keys, draft: &mut Draft) {
     let of_config = keys.of_config.iter().map(|key| variable(&key.path));
     let of_listener = keys.of_listener.iter();
     let of_listener =
-        of_listener.map(|key| format!("{LISTEN_PREFIX}{index}__{}", key.path.to_uppercase()));
+        of_listener.map(|key| format!("{LISTEN_PREFIX}{index}__{}", name_of(&key.path)));
     let known: Vec<_> = of_config.chain(of_listener).collect();
     let plain = |name: &str| name.replace('_', "");
     let same = known.iter().find(|known| plain(known) == plain(name)).map(String::as_str);

@@ -67,13 +67,14 @@ impl<'a> Reader<'a> {
                 self.read_listeners(value);
             } else if let Some(key) = self.keys.find(&path) {
                 self.draft.set(key, &to_value(value), self.place(value.span().start));
-            } else if !self.is_table(&path) {
+            } else if !has_table(&self.paths(), &path) {
                 let table = match table_path {
                     "" => "at the top there are".to_owned(),
                     _ => format!("[{table_path}] has"),
                 };
                 self.blame_unknown(&path, name, &table, &self.names_in(table_path));
             } else if let DeValue::Table(table) = value.get_ref() {
+                self.refuse_empty(&path, value, table);
                 self.read_table(&path, table);
             } else {
                 self.blame_kind(&path, value, &format!("a table: [{path}]"));
@@ -94,27 +95,42 @@ impl<'a> Reader<'a> {
         self.draft.replace_listeners(places);
         for (index, element) in elements.iter().enumerate() {
             if let DeValue::Table(table) = element.get_ref() {
-                self.read_listener(index, table);
+                self.read_listener(index, "", table);
             } else {
                 self.blame_kind(&format!("listen[{index}]"), element, "a table: [[listen]]");
             }
         }
     }
 
-    fn read_listener(&mut self, index: usize, table: &DeTable<'_>) {
+    /// A listener, or a table of it.
+    fn read_listener(&mut self, index: usize, table_path: &str, table: &DeTable<'_>) {
+        let paths: Vec<_> = self.keys.of_listener.iter().map(|key| key.path.as_str()).collect();
         for (name, value) in in_order(table) {
-            match self.keys.find_of_listener(name.get_ref()) {
-                Some(key) => {
-                    let place = self.place(value.span().start);
-                    self.draft.set_listener(index, key, &to_value(value), place);
-                }
-                None => {
-                    let names: Vec<_> =
-                        self.keys.of_listener.iter().map(|key| key.path.as_str()).collect();
-                    let path = listener_path(index, &shown_name(name.get_ref()));
-                    self.blame_unknown(&path, name, "[[listen]] has", &names);
-                }
+            let path = join(table_path, name.get_ref());
+            let whole = listener_path(index, &path);
+            if let Some(key) = self.keys.find_of_listener(&path) {
+                let place = self.place(value.span().start);
+                self.draft.set_listener(index, key, &to_value(value), place);
+            } else if !has_table(&paths, &path) {
+                let has = match table_path {
+                    "" => "[[listen]] has".to_owned(),
+                    _ => format!("{table_path} of [[listen]] has"),
+                };
+                self.blame_unknown(&whole, name, &has, &names_below(&paths, table_path));
+            } else if let DeValue::Table(table) = value.get_ref() {
+                self.refuse_empty(&whole, value, table);
+                self.read_listener(index, &path, table);
+            } else {
+                self.blame_kind(&whole, value, &format!("a table: {path} = {{ … }}"));
             }
+        }
+    }
+
+    /// Somebody who writes `tls = {}` believes that there is TLS now.
+    fn refuse_empty(&mut self, path: &str, value: &Spanned<DeValue<'_>>, table: &DeTable<'_>) {
+        if table.is_empty() && path.ends_with(".tls") {
+            let found = Value::Other("an empty table".to_owned());
+            self.blame_value(path, value, found, "what TLS goes by, or no such table");
         }
     }
 
@@ -153,11 +169,6 @@ impl<'a> Reader<'a> {
         self.text.get(start..end).unwrap_or("")
     }
 
-    fn is_table(&self, path: &str) -> bool {
-        let prefix = format!("{path}.");
-        self.keys.of_config.iter().any(|key| key.path.starts_with(&prefix))
-    }
-
     fn blame_unknown(
         &mut self,
         path: &str,
@@ -175,19 +186,13 @@ impl<'a> Reader<'a> {
 
     /// The names that may stand in a table, each once.
     fn names_in(&self, table: &str) -> Vec<&'a str> {
-        let mut names = Vec::new();
-        if table.is_empty() {
-            names.push("listen");
-        }
-        for key in &self.keys.of_config {
-            let rest = match table {
-                "" => Some(key.path.as_str()),
-                table => key.path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')),
-            };
-            let name = rest.and_then(|rest| rest.split('.').next());
-            names.extend(name.filter(|name| names.last() != Some(name)));
-        }
+        let mut names = if table.is_empty() { vec!["listen"] } else { Vec::new() };
+        names.extend(names_below(&self.paths(), table));
         names
+    }
+
+    fn paths(&self) -> Vec<&'a str> {
+        self.keys.of_config.iter().map(|key| key.path.as_str()).collect()
     }
 
     /// The key of this name in another table.
@@ -219,6 +224,26 @@ impl<'a> Reader<'a> {
             column: before[line_start..].chars().count() + 1,
         }
     }
+}
+
+/// Whether a key of these stands in a table of this name.
+fn has_table(paths: &[&str], table: &str) -> bool {
+    let is_in = |path: &&str| path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
+    paths.iter().any(is_in)
+}
+
+/// The names that stand in a table, each once; a table's name where its keys stand in it.
+fn names_below<'a>(paths: &[&'a str], table: &str) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for path in paths {
+        let rest = match table {
+            "" => Some(*path),
+            table => path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')),
+        };
+        let name = rest.and_then(|rest| rest.split('.').next());
+        names.extend(name.filter(|name| !names.contains(name)));
+    }
+    names
 }
 
 /// As they stand in the file; the parser sorts them by name.

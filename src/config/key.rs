@@ -59,6 +59,15 @@ pub(super) fn section<T: 'static>(
     part: fn(&mut Config) -> &mut T,
     keys: Vec<Key<T>>,
 ) -> Vec<Key<Config>> {
+    within(table, part, keys)
+}
+
+/// The keys of one table, as keys of what it is part of.
+pub(super) fn within<T: 'static, U: 'static>(
+    table: &'static str,
+    part: fn(&mut U) -> &mut T,
+    keys: Vec<Key<T>>,
+) -> Vec<Key<U>> {
     let whole = |Key { path, default, form, effect, meaning }: Key<T>| Key {
         path: format!("{table}.{path}"),
         default,

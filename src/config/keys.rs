@@ -2,10 +2,12 @@
 //! variables and flags, the defaults and the reference in `docs/configuration.md` all come from
 //! here.
 
+mod tls;
+
 use std::time::Duration;
 
 use super::form::{count, duration, flag, secret, size, text, word};
-use super::key::{Key, key, live, section};
+use super::key::{Key, key, live, section, within};
 use super::{
     Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
     Signaling, Store, StudyTimeReply, TimeZone, address, checks, store_url, token,
@@ -43,26 +45,35 @@ fn of_config() -> Vec<Key<Config>> {
         section("limits", |config| &mut config.limits, live(limits())),
         section("store", |config| &mut config.store, store()),
         section("store.redis", |config| &mut config.store.redis, redis()),
+        section("store.redis.tls", |config| &mut config.store.redis.tls, tls::redis()),
         section(
             "gateways.room",
             |config| &mut config.gateways.room,
             live(gateway("127.0.0.1:8089")),
         ),
         section("gateways.room", |config| &mut config.gateways, live(room_queue())),
+        section("gateways.room.tls", |config| &mut config.gateways.room.tls, tls::gateway()),
         section(
             "gateways.signaling",
             |config| &mut config.gateways.signaling,
             live(gateway("127.0.0.1:8058")),
         ),
         section(
+            "gateways.signaling.tls",
+            |config| &mut config.gateways.signaling.tls,
+            tls::gateway(),
+        ),
+        section(
             "gateways.auth",
             |config| &mut config.gateways.auth,
             live(gateway("127.0.0.1:8019")),
         ),
+        section("gateways.auth.tls", |config| &mut config.gateways.auth.tls, tls::gateway()),
         section("signaling", |config| &mut config.signaling, live(signaling())),
         section("rollover", |config| &mut config.rollover, live(rollover())),
         section("log", |config| &mut config.log, log()),
         section("admin", |config| &mut config.admin, admin()),
+        section("admin.tls", |config| &mut config.admin.tls, tls::listening()),
     ]
     .into_iter()
     .flatten()
@@ -70,7 +81,7 @@ fn of_config() -> Vec<Key<Config>> {
 }
 
 fn of_listener() -> Vec<Key<Listen>> {
-    vec![
+    let mut keys: Vec<Key<Listen>> = vec![
         key(
             "address",
             "127.0.0.1:8099",
@@ -83,7 +94,9 @@ fn of_listener() -> Vec<Key<Listen>> {
             word(framings(), |listen| &mut listen.framing),
             "How messages are delimited on this listener.",
         ),
-    ]
+    ];
+    keys.extend(within("tls", |listen: &mut Listen| &mut listen.tls, tls::listening()));
+    keys
 }
 
 fn limits() -> Vec<Key<Limits>> {

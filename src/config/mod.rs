@@ -1,6 +1,7 @@
 //! The configuration: every key, its unit and its default.
 
 mod address;
+mod certificates;
 mod checks;
 mod credentials;
 mod doubts;
@@ -18,6 +19,7 @@ mod reference;
 pub mod running;
 mod store_url;
 mod time_zone;
+pub mod tls;
 mod token;
 mod value;
 
@@ -31,8 +33,10 @@ pub use self::time_zone::TimeZone;
 use self::draft::Draft;
 use self::keys::Keys;
 use self::mistake::{Errors, Place};
+use self::tls::{CallingTls, ListeningTls};
 use self::value::Value;
 use crate::connection::frame::Framing;
+use crate::tls::InForce;
 
 /// Where values come from; each source is laid over those before it, and all of them over the
 /// defaults. It has no `Debug`: an environment is full of secrets.
@@ -52,6 +56,18 @@ pub struct Sources {
 
 /// The configuration these sources make, or everything that is wrong with them.
 pub fn load(sources: &Sources) -> Result<Config, Errors> {
+    draft(sources).finish().map(|(config, _)| config)
+}
+
+/// The same with the files of certificates and keys that it names.
+pub fn load_with_certificates(sources: &Sources) -> Result<(Config, InForce), Errors> {
+    let (config, places) = draft(sources).finish()?;
+    let read = InForce::read(&config, sources.credentials.as_deref());
+    let in_force = read.map_err(|wrong| certificates::mistakes(wrong, &places))?;
+    Ok((config, in_force))
+}
+
+fn draft(sources: &Sources) -> Draft {
     let keys = Keys::all();
     let mut draft = Draft::of_defaults(&keys);
     if let Some(path) = &sources.file {
@@ -68,12 +84,35 @@ pub fn load(sources: &Sources) -> Result<Config, Errors> {
     if let (Some(url), Some(key)) = (&sources.store, keys.find("store.url")) {
         draft.set(key, &Value::guess(url), Place::Flag("--store"));
     }
-    draft.finish()
+    draft
 }
 
 /// What is wrong with the file, whatever the environment says: the same answer on every machine.
 pub fn check(file: &Path) -> Result<Config, Errors> {
     load(&Sources { file: Some(file.to_owned()), ..Sources::default() })
+}
+
+/// The same with the files of certificates and keys that it names, but for what is handed over to the
+/// daemon alone.
+pub fn check_with_certificates(file: &Path) -> Result<Checked, Errors> {
+    let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
+    let (config, places) = draft(&sources).finish()?;
+    let mut readable = config.clone();
+    let not_looked_at = certificates::leave_out_credentials(&mut readable);
+    let read = InForce::read(&readable, None);
+    let tls = read.map_err(|wrong| certificates::mistakes(wrong, &places))?;
+    Ok(Checked { config, tls, not_looked_at })
+}
+
+/// A configuration in which no mistake was found.
+#[derive(Debug)]
+pub struct Checked {
+    /// What it says.
+    pub config: Config,
+    /// The certificates that it names.
+    pub tls: InForce,
+    /// A sentence for each file that could not be looked at.
+    pub not_looked_at: Vec<String>,
 }
 
 /// The whole configuration, checked.
@@ -128,6 +167,8 @@ pub struct Listen {
     pub address: String,
     /// The one framing of this listener.
     pub framing: Framing,
+    /// What it presents and demands.
+    pub tls: ListeningTls,
 }
 
 /// `[limits]`: what peers may ask of the daemon.
@@ -220,6 +261,8 @@ pub struct Redis {
     pub scrub_interval: Duration,
     /// Keys looked at in a second of it.
     pub scrub_keys_per_second: usize,
+    /// Whom it has to be, and who we are.
+    pub tls: CallingTls,
 }
 
 /// `store.redis.field_style`
@@ -261,6 +304,8 @@ pub struct Gateway {
     pub reply_timeout: Duration,
     /// The longest payload that is sent, in bytes.
     pub max_frame_bytes: usize,
+    /// Whom it has to be, and who we are.
+    pub tls: CallingTls,
 }
 
 impl Gateway {
@@ -340,6 +385,8 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Ended connections that are remembered at the most.
     pub closed_connections_max: usize,
+    /// What it presents and demands.
+    pub tls: ListeningTls,
 }
 
 #[cfg(test)]

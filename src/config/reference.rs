@@ -25,11 +25,16 @@ fn tables() -> String {
     let mut last = String::new();
     for key in Keys::all().of_config {
         let (table, name) = key.path.rsplit_once('.').unwrap();
+        // An inline table stands in the table that it is written in.
+        let (table, name) = match table.strip_suffix(".tls") {
+            Some(outer) => (outer, format!("tls.{name}")),
+            None => (table, name.to_owned()),
+        };
         if table != last {
             put_heading(&mut text, &format!("[{table}]"));
             last = table.to_owned();
         }
-        put_row(&mut text, &key, name);
+        put_row(&mut text, &key, &name);
     }
     text
 }
@@ -69,7 +74,9 @@ fn the_example_holds_every_key_with_its_default() {
     let example: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
     let listen = example["listen"][0].as_table().unwrap();
     for key in Keys::all().of_listener {
-        assert!(listen.contains_key(&key.path), "listen[0].{} is missing", key.path);
+        let (table, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
+        let of_table = if table.is_empty() { listen } else { listen[table].as_table().unwrap() };
+        assert!(of_table.contains_key(name), "listen[0].{} is missing", key.path);
     }
     for key in Keys::all().of_config {
         let (table, name) = key.path.rsplit_once('.').unwrap();

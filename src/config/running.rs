@@ -13,8 +13,9 @@ use tokio::sync::futures::Notified;
 use super::effective::{self, Change};
 use super::key::Effect;
 use super::mistake::Errors;
-use super::{Config, Sources, load};
+use super::{Config, Sources, certificates, draft};
 use crate::domain::UnixMillis;
+use crate::tls::InForce;
 
 /// Bytes of the digest that are shown, two digits each. It tells configurations apart that differ
 /// by accident; it is no proof against somebody who means to deceive.
@@ -48,11 +49,13 @@ impl Reloads {
 }
 
 /// A configuration in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// What the daemon goes by. After a reload, keys that need a restart still have the values with
     /// which the daemon started.
     pub config: Config,
+    /// The certificates and keys that it names, as they were when it was read.
+    pub tls: InForce,
     /// Lower-case hex over all keys and their values, but for what is secret: two daemons that differ
     /// in a password alone have the same.
     pub digest: String,
@@ -77,14 +80,15 @@ pub struct Reading {
 impl Running {
     /// The configuration that the sources make, or everything that is wrong with them.
     pub fn load(sources: Sources) -> Result<Self, Errors> {
-        let config = load(&sources)?;
+        let (config, tls) = super::load_with_certificates(&sources)?;
         let file = sources.file.clone();
-        Ok(Self::new(Loaded::new(config, file, Vec::new()), Some(sources)))
+        Ok(Self::new(Loaded::new(config, tls, file, Vec::new()), Some(sources)))
     }
 
-    /// A configuration that comes from no source; reading it again changes nothing.
+    /// A configuration that comes from no source; reading it again changes nothing. It names no
+    /// certificates.
     pub fn of(config: Config) -> Self {
-        Self::new(Loaded::new(config, None, Vec::new()), None)
+        Self::new(Loaded::new(config, InForce::default(), None, Vec::new()), None)
     }
 
     fn new(loaded: Loaded, sources: Option<Sources>) -> Self {
@@ -105,15 +109,23 @@ impl Running {
     /// Reads all sources again. Nothing changes by that alone.
     pub fn read_again(&self) -> Result<Reading, Errors> {
         let current = self.current();
-        let config = match &self.sources {
-            Some(sources) => load(sources)?,
-            None => current.config.clone(),
+        let Some(sources) = &self.sources else {
+            let loaded = Loaded { loaded_at: UnixMillis::now(), ..Loaded::clone(&current) };
+            return Ok(Reading { changes: Vec::new(), loaded });
         };
+        let (config, places) = draft(sources).finish()?;
         let changes = effective::changes(&current.config, &config);
         let waits = |change: &&Change| change.effect == Effect::Restart;
         let needs_restart = changes.iter().filter(waits).map(|change| change.key.clone()).collect();
+        // What waits for a restart is read as well: that it is wrong should be known before that.
+        let read = |config: &Config| {
+            InForce::read(config, sources.credentials.as_deref())
+                .map_err(|wrong| certificates::mistakes(wrong, &places))
+        };
+        let told = read(&config)?;
         let config = effective::with_live_keys(&current.config, &config);
-        let loaded = Loaded::new(config, current.file.clone(), needs_restart);
+        let tls = if changes.is_empty() { told } else { read(&config)? };
+        let loaded = Loaded::new(config, tls, current.file.clone(), needs_restart);
         Ok(Reading { changes, loaded })
     }
 
@@ -137,9 +149,14 @@ impl fmt::Debug for Running {
 }
 
 impl Loaded {
-    fn new(config: Config, file: Option<PathBuf>, needs_restart: Vec<String>) -> Self {
+    fn new(
+        config: Config,
+        tls: InForce,
+        file: Option<PathBuf>,
+        needs_restart: Vec<String>,
+    ) -> Self {
         let digest = digest_of(&config);
-        Self { config, digest, loaded_at: UnixMillis::now(), file, needs_restart }
+        Self { config, tls, digest, loaded_at: UnixMillis::now(), file, needs_restart }
     }
 }
 
@@ -206,7 +223,7 @@ mod tests {
         let Reading { changes, loaded } = running.read_again().unwrap();
         let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
         assert_eq!(keys, ["rollover.batch_users", "admin.address"]);
-        assert_eq!(running.current(), before);
+        assert!(Arc::ptr_eq(&running.current(), &before));
         running.replace(loaded);
         let after = running.current();
         assert_eq!(after.config.rollover.batch_users, 6);
@@ -231,6 +248,6 @@ mod tests {
         fs::write(&file, "limits.max_in_flight = 0\nlimits.max_connections = 3\nnonsense = 1")
             .unwrap();
         assert_eq!(running.read_again().unwrap_err().mistakes.len(), 2);
-        assert_eq!(running.current(), before);
+        assert!(Arc::ptr_eq(&running.current(), &before));
     }
 }

@@ -50,6 +50,19 @@ impl fmt::Display for StoreUrl {
     }
 }
 
+impl StoreUrl {
+    /// Whether it is a Redis that is called over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        let encrypted = |url: &Secret| url.expose().starts_with("rediss:");
+        match self {
+            Self::Memory | Self::Embedded(_) => false,
+            Self::Redis(url) => encrypted(url),
+            Self::RedisCluster(nodes) => nodes.iter().any(encrypted),
+            Self::RedisSentinel { node, .. } => encrypted(node),
+        }
+    }
+}
+
 fn list(urls: &[Secret]) -> String {
     urls.iter().map(without_credentials).collect::<Vec<_>>().join(",")
 }

@@ -13,7 +13,7 @@ fn load_texts(file: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, 
     }
     let pair = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
     environment::read(&variables.iter().map(pair).collect::<Vec<_>>(), &keys, &mut draft);
-    draft.finish()
+    draft.finish().map(|(config, _)| config)
 }
 
 /// What is said of a file, line by line.
@@ -41,13 +41,18 @@ fn gateway(address: &str) -> Gateway {
         connect_timeout: Duration::from_secs(2),
         reply_timeout: Duration::from_secs(5),
         max_frame_bytes: 2046,
+        tls: CallingTls::default(),
     }
 }
 
 #[test]
 fn with_nothing_given_every_field_has_its_documented_default() {
     let expected = Config {
-        listen: vec![Listen { address: "127.0.0.1:8099".to_owned(), framing: Framing::Length4 }],
+        listen: vec![Listen {
+            address: "127.0.0.1:8099".to_owned(),
+            framing: Framing::Length4,
+            tls: ListeningTls::default(),
+        }],
         limits: Limits {
             max_frame_bytes: 1_048_576,
             max_in_flight: 64,
@@ -64,6 +69,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
                 command_timeout: Duration::from_secs(2),
                 scrub_interval: Duration::from_secs(600),
                 scrub_keys_per_second: 2000,
+                tls: CallingTls::default(),
             },
         },
         gateways: Gateways {
@@ -93,6 +99,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             address: "127.0.0.1:8091".to_owned(),
             token: None,
             closed_connections_max: 10_000,
+            tls: ListeningTls::default(),
         },
     };
     assert_eq!(Config::default(), expected);
@@ -117,8 +124,16 @@ fn a_file_overrides_defaults_and_leaves_the_rest() {
         keep_online = false
     "#;
     let listen = vec![
-        Listen { address: "127.0.0.1:8099".to_owned(), framing: Framing::Crlf },
-        Listen { address: "[::1]:0".to_owned(), framing: Framing::Length4 },
+        Listen {
+            address: "127.0.0.1:8099".to_owned(),
+            framing: Framing::Crlf,
+            tls: ListeningTls::default(),
+        },
+        Listen {
+            address: "[::1]:0".to_owned(),
+            framing: Framing::Length4,
+            tls: ListeningTls::default(),
+        },
     ];
     let mut expected = Config { listen, ..Config::default() };
     expected.limits.max_frame_bytes = 65_536;
@@ -162,9 +177,9 @@ framing = "lenght4"
              from 1 to 1000",
             "stated.toml:10:1: gateways.signaling.retry_for: unknown key; did you mean \
              gateways.room.retry_for? [gateways.signaling] has address, framing, pool_size, \
-             connect_timeout, reply_timeout, max_frame_bytes",
+             connect_timeout, reply_timeout, max_frame_bytes, tls",
             "stated.toml:12:1: listen[0].adress: unknown key; did you mean address? [[listen]] \
-             has address, framing",
+             has address, framing, tls",
             "stated.toml:13:11: listen[0].framing: found \"lenght4\", expected \"length4\", \
              \"length2\", \"length1\", \"crlf\" or \"lf\"; did you mean \"length4\"?",
         ],
@@ -395,8 +410,16 @@ fn variables_override_the_file() {
     expected.gateways.room_queue_max = 5;
     expected.rollover.stamp = true;
     expected.listen = vec![
-        Listen { address: "localhost:2".to_owned(), framing: Framing::Lf },
-        Listen { address: "localhost:1".to_owned(), framing: Framing::Crlf },
+        Listen {
+            address: "localhost:2".to_owned(),
+            framing: Framing::Lf,
+            tls: ListeningTls::default(),
+        },
+        Listen {
+            address: "localhost:1".to_owned(),
+            framing: Framing::Crlf,
+            tls: ListeningTls::default(),
+        },
     ];
     assert_eq!(load_texts(Some(file), &variables).unwrap(), expected);
 }
@@ -457,7 +480,11 @@ fn flags_override_variables_and_name_themselves_in_mistakes() {
         ..Sources::default()
     };
     let config = load(&sources).unwrap();
-    let only = Listen { address: "localhost:1".to_owned(), framing: Framing::Crlf };
+    let only = Listen {
+        address: "localhost:1".to_owned(),
+        framing: Framing::Crlf,
+        tls: ListeningTls::default(),
+    };
     assert_eq!(config.listen, [only]);
     assert_eq!(config.store.url, StoreUrl::Embedded(PathBuf::from("there")));
 

@@ -147,6 +147,7 @@ pub(super) fn config(address: SocketAddr, framing: Framing) -> config::Gateway {
         connect_timeout: LONG,
         reply_timeout: LONG,
         max_frame_bytes: 2046,
+        tls: config::tls::CallingTls::default(),
     }
 }
 
