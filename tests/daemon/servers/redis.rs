@@ -17,6 +17,7 @@ pub(crate) fn store_at(url: StoreUrl) -> Store {
         command_timeout: std::time::Duration::from_secs(2),
         scrub_interval: std::time::Duration::from_secs(3600),
         scrub_keys_per_second: 2000,
+        tls: stated::config::tls::CallingTls::default(),
     };
     Store { url, redis }
 }
