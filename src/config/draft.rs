@@ -10,8 +10,8 @@ use super::mistake::{Errors, Mistake, Place, Problem};
 use super::tls::{CallingTls, ListeningTls};
 use super::value::Value;
 use super::{
-    Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
-    Signaling, Store, StoreUrl, StudyTimeReply, TimeZone,
+    Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Peer, Redis,
+    Rollover, Signaling, Store, StoreUrl, StudyTimeReply, TimeZone, peers,
 };
 use crate::connection::frame::Framing;
 
@@ -26,6 +26,8 @@ pub(super) struct Draft {
     listen_places: BTreeMap<usize, Place>,
     /// Where the keys were last set by which files of certificates are named.
     tls_places: BTreeMap<String, Place>,
+    /// Where each entry of `[[peers]]` stands.
+    peer_places: Vec<Place>,
 }
 
 impl Draft {
@@ -50,6 +52,7 @@ impl Draft {
             default_listen,
             listen_places: BTreeMap::new(),
             tls_places: BTreeMap::new(),
+            peer_places: Vec::new(),
         }
     }
 
@@ -94,6 +97,20 @@ impl Draft {
         self.listen_places = places.into_iter().enumerate().collect();
     }
 
+    /// Puts blank entries, one for each place, where there were none.
+    pub(super) fn begin_peers(&mut self, places: Vec<Place>) {
+        self.config.peers = vec![Peer::blank(); places.len()];
+        self.peer_places = places;
+    }
+
+    /// As [`Draft::set`], for an entry of `[[peers]]`.
+    pub(super) fn set_peer(&mut self, index: usize, key: &Key<Peer>, value: &Value, place: Place) {
+        let Some(peer) = self.config.peers.get_mut(index) else { return };
+        if let Err(problem) = key.form.read(peer, value) {
+            self.blame(place, &peers::path(index, &key.path), problem);
+        }
+    }
+
     /// Keeps the first listener only.
     pub(super) fn keep_first_listener(&mut self) {
         self.config.listen.truncate(1);
@@ -107,6 +124,7 @@ impl Draft {
     /// The configuration, if nothing is wrong with it, and where files of certificates were named.
     pub(super) fn finish(mut self) -> Result<(Config, BTreeMap<String, Place>), Errors> {
         self.check_addresses_differ();
+        peers::check(&self.config.peers, &self.peer_places, &mut self.mistakes);
         self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
         match self.mistakes.is_empty() {
             true => Ok((self.config, self.tls_places)),
@@ -165,7 +183,9 @@ fn blank() -> Config {
         tls: CallingTls::default(),
     };
     Config {
+        open: false,
         listen: Vec::new(),
+        peers: Vec::new(),
         limits: Limits {
             max_frame_bytes: 0,
             max_in_flight: 0,

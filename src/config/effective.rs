@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::draft::listener_path;
-use super::key::Effect;
+use super::key::{Effect, Key};
 use super::keys::Keys;
 use super::tls::ListeningTls;
-use super::{Config, Listen};
+use super::{Config, Listen, Peer, peers};
 
-/// Stands where a listener has no counterpart.
+/// Stands where an element of a list has no counterpart.
 const NONE: &str = "none";
 
 /// A key of which two configurations have different values.
@@ -40,6 +40,7 @@ impl fmt::Display for Change {
 pub(super) fn listed(config: &Config) -> Vec<(String, String)> {
     let (keys, mut config) = (Keys::all(), config.clone());
     let mut listed = listed_listeners(&keys, &config.listen);
+    listed.extend(listed_peers(&keys, &config.peers));
     for key in &keys.of_config {
         listed.push((key.path.clone(), key.form.held.shown(&mut config)));
     }
@@ -57,12 +58,25 @@ fn listed_listeners(keys: &Keys, listen: &[Listen]) -> Vec<(String, String)> {
     listed
 }
 
+fn listed_peers(keys: &Keys, entries: &[Peer]) -> Vec<(String, String)> {
+    let of_entry = |(index, entry): (usize, &Peer)| {
+        let shown = |key: &Key<Peer>| {
+            (peers::path(index, &key.path), key.form.held.shown(&mut entry.clone()))
+        };
+        keys.of_peer.iter().map(shown).collect::<Vec<_>>()
+    };
+    entries.iter().enumerate().flat_map(of_entry).collect()
+}
+
 /// What `new` has differently from `old`, in the order of the reference. What a reload would not put
 /// in force waits for a restart.
 pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
     let mut merged = with_live_keys(old, new);
     let (keys, mut old, mut new) = (Keys::all(), old.clone(), new.clone());
-    let mut changes = listener_changes(&keys, &old.listen, &new.listen, &merged.listen);
+    let lists = [&old, &new, &merged].map(|config| listed_listeners(&keys, &config.listen));
+    let mut changes = element_changes(&lists);
+    let lists = [&old, &new, &merged].map(|config| listed_peers(&keys, &config.peers));
+    changes.extend(element_changes(&lists));
     for key in &keys.of_config {
         let held = &key.form.held;
         if !held.is_same(&mut old, &mut new) {
@@ -81,24 +95,25 @@ fn effect_if(is_in_force: bool) -> Effect {
     if is_in_force { Effect::Live } else { Effect::Restart }
 }
 
-/// Listeners are told apart by their place in the list.
-fn listener_changes(keys: &Keys, old: &[Listen], new: &[Listen], merged: &[Listen]) -> Vec<Change> {
-    let mut all: BTreeMap<String, [Option<String>; 3]> = BTreeMap::new();
-    for (place, listeners) in [old, new, merged].into_iter().enumerate() {
-        for (key, value) in listed_listeners(keys, listeners) {
+/// Elements of a list are told apart by their place in it. The lists are those of the old
+/// configuration, of the new one, and of the one that a reload puts in force.
+fn element_changes(lists: &[Vec<(String, String)>; 3]) -> Vec<Change> {
+    let mut all: BTreeMap<&String, [Option<&String>; 3]> = BTreeMap::new();
+    for (place, list) in lists.iter().enumerate() {
+        for (key, value) in list {
             all.entry(key).or_default()[place] = Some(value);
         }
     }
-    // Of a whole listener that came or went only what it says is told.
-    let says = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
+    // Of a whole element that came or went only what it says is told.
+    let says = |value: &Option<&String>| value.is_some_and(|value| !value.is_empty());
     let differing = all.into_iter().filter(|(_, [old, new, _])| old != new);
     let differing = differing
         .filter(|(_, [old, new, _])| (old.is_some() && new.is_some()) || says(old) || says(new));
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| NONE.to_owned());
+    let or_none = |value: Option<&String>| value.map_or(NONE, String::as_str).to_owned();
     differing
         .map(|(key, [old, new, merged])| Change {
             effect: effect_if(merged == new),
-            key,
+            key: key.clone(),
             old: or_none(old),
             new: or_none(new),
         })
@@ -108,6 +123,7 @@ fn listener_changes(keys: &Keys, old: &[Listen], new: &[Listen], merged: &[Liste
 /// `old` with all of `new` that takes effect without a restart.
 pub(super) fn with_live_keys(old: &Config, new: &Config) -> Config {
     let (mut merged, mut new) = (old.clone(), new.clone());
+    merged.peers.clone_from(&new.peers);
     for key in Keys::all().of_config {
         match key.effect {
             Effect::Live => key.form.held.take(&mut merged, &mut new),

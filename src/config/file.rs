@@ -10,6 +10,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::draft::{Draft, listener_path};
 use super::keys::Keys;
 use super::mistake::{Mistake, Place, Problem, nearest};
+use super::peers;
 use super::value::Value;
 
 /// Lays the file over the draft.
@@ -65,6 +66,8 @@ impl<'a> Reader<'a> {
             let path = join(table_path, name.get_ref());
             if path == "listen" {
                 self.read_listeners(value);
+            } else if path == "peers" {
+                self.read_peers(value);
             } else if let Some(key) = self.keys.find(&path) {
                 self.draft.set(key, &to_value(value), self.place(value.span().start));
             } else if !has_table(&self.paths(), &path) {
@@ -82,16 +85,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_listeners(&mut self, value: &Spanned<DeValue<'_>>) {
-        let expected = "one table or more: [[listen]]";
+    /// The elements of an array of tables that has at least one, and their places.
+    fn elements<'v, 'i>(
+        &mut self,
+        name: &str,
+        value: &'v Spanned<DeValue<'i>>,
+    ) -> Option<(&'v [Spanned<DeValue<'i>>], Vec<Place>)> {
+        let expected = format!("one table or more: [[{name}]]");
         let DeValue::Array(elements) = value.get_ref() else {
-            return self.blame_kind("listen", value, expected);
+            self.blame_kind(name, value, &expected);
+            return None;
         };
         if elements.is_empty() {
             let found = Value::Other("an empty array".to_owned());
-            return self.blame_value("listen", value, found, expected);
+            self.blame_value(name, value, found, &expected);
+            return None;
         }
         let places = elements.iter().map(|element| self.place(element.span().start)).collect();
+        Some((elements, places))
+    }
+
+    fn read_listeners(&mut self, value: &Spanned<DeValue<'_>>) {
+        let Some((elements, places)) = self.elements("listen", value) else { return };
         self.draft.replace_listeners(places);
         for (index, element) in elements.iter().enumerate() {
             if let DeValue::Table(table) = element.get_ref() {
@@ -131,6 +146,37 @@ impl<'a> Reader<'a> {
         if table.is_empty() && path.ends_with(".tls") {
             let found = Value::Other("an empty table".to_owned());
             self.blame_value(path, value, found, "what TLS goes by, or no such table");
+        }
+    }
+
+    fn read_peers(&mut self, value: &Spanned<DeValue<'_>>) {
+        let Some((elements, places)) = self.elements("peers", value) else { return };
+        if elements.len() > peers::MAX {
+            let found = Value::Other(format!("{} tables", elements.len()));
+            let expected = format!("at most {}: [[peers]]", peers::MAX);
+            return self.blame_value("peers", value, found, &expected);
+        }
+        self.draft.begin_peers(places);
+        for (index, element) in elements.iter().enumerate() {
+            if let DeValue::Table(table) = element.get_ref() {
+                self.read_peer(index, table);
+            } else {
+                self.blame_kind(&format!("peers[{index}]"), element, "a table: [[peers]]");
+            }
+        }
+    }
+
+    fn read_peer(&mut self, index: usize, table: &DeTable<'_>) {
+        for (name, value) in in_order(table) {
+            let key = self.keys.of_peer.iter().find(|key| key.path == *name.get_ref());
+            if let Some(key) = key {
+                let place = self.place(value.span().start);
+                self.draft.set_peer(index, key, &to_value(value), place);
+            } else {
+                let names: Vec<_> = self.keys.of_peer.iter().map(|key| key.path.as_str()).collect();
+                let path = peers::path(index, &shown_name(name.get_ref()));
+                self.blame_unknown(&path, name, "[[peers]] has", &names);
+            }
         }
     }
 
@@ -186,7 +232,7 @@ impl<'a> Reader<'a> {
 
     /// The names that may stand in a table, each once.
     fn names_in(&self, table: &str) -> Vec<&'a str> {
-        let mut names = if table.is_empty() { vec!["listen"] } else { Vec::new() };
+        let mut names = if table.is_empty() { vec!["listen", "peers"] } else { Vec::new() };
         names.extend(names_below(&self.paths(), table));
         names
     }
@@ -279,7 +325,7 @@ fn to_value(value: &Spanned<DeValue<'_>>) -> Value {
         DeValue::Float(number) => Value::Other(number.to_string()),
         DeValue::Boolean(flag) => Value::Flag(*flag),
         DeValue::Datetime(time) => Value::Other(time.to_string()),
-        DeValue::Array(_) => Value::Other("an array".to_owned()),
+        DeValue::Array(elements) => Value::List(elements.iter().map(to_value).collect()),
         DeValue::Table(_) => Value::Other("a table".to_owned()),
     }
 }

@@ -25,13 +25,16 @@ type Read<T> = dyn Fn(&mut T, &Value) -> Result<(), Complaint>;
 
 /// What is to be said beyond "found X, expected Y".
 #[derive(Default)]
-struct Complaint {
+pub(super) struct Complaint {
+    /// What of the value is wrong, if not all of it.
+    part: Option<String>,
     why: Option<String>,
     nearest: Option<String>,
 }
 
 impl<T: 'static> Form<T> {
-    fn new<V: Clone + PartialEq + 'static>(
+    /// A form whose values become a `V`.
+    pub(super) fn new<V: Clone + PartialEq + 'static>(
         expected: String,
         field: fn(&mut T) -> &mut V,
         show_held: impl Fn(&V) -> String + 'static,
@@ -59,8 +62,8 @@ impl<T: 'static> Form<T> {
 
     /// Reads the value into its field of `target`, which stays as it was if there is a problem.
     pub(super) fn read(&self, target: &mut T, value: &Value) -> Result<(), Problem> {
-        (self.read)(target, value).map_err(|Complaint { why, nearest }| Problem::Value {
-            found: (self.show)(value),
+        (self.read)(target, value).map_err(|Complaint { part, why, nearest }| Problem::Value {
+            found: part.unwrap_or_else(|| (self.show)(value)),
             why,
             expected: self.expected.clone(),
             nearest,
@@ -77,7 +80,7 @@ pub(super) fn count<T: 'static>(
     Form::new(expected, field, usize::to_string, move |value| {
         let number = match value {
             Value::Integer(number) => usize::try_from(*number).ok(),
-            Value::Text(_) | Value::Flag(_) | Value::Other(_) => None,
+            Value::Text(_) | Value::Flag(_) | Value::List(_) | Value::Other(_) => None,
         };
         number.filter(|number| allowed.contains(number)).ok_or_else(Complaint::default)
     })
@@ -99,7 +102,7 @@ pub(super) fn size<T: 'static>(
             let bytes = match value {
                 Value::Integer(bytes) => usize::try_from(*bytes).ok(),
                 Value::Text(text) => Some(bytes(text).map_err(|why| Complaint::because(&why))?),
-                Value::Flag(_) | Value::Other(_) => None,
+                Value::Flag(_) | Value::List(_) | Value::Other(_) => None,
             };
             bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(Complaint::default)
         },
@@ -122,7 +125,9 @@ pub(super) fn duration<T: 'static>(
             let time = match value {
                 Value::Text(text) => parse_duration(text)?,
                 Value::Integer(_) => return Err(Complaint::because(NO_UNIT)),
-                Value::Flag(_) | Value::Other(_) => return Err(Complaint::default()),
+                Value::Flag(_) | Value::List(_) | Value::Other(_) => {
+                    return Err(Complaint::default());
+                }
             };
             if allowed.contains(&time) { Ok(time) } else { Err(Complaint::default()) }
         },
@@ -133,7 +138,9 @@ pub(super) fn duration<T: 'static>(
 pub(super) fn flag<T: 'static>(field: fn(&mut T) -> &mut bool) -> Form<T> {
     Form::new("true or false".to_owned(), field, bool::to_string, |value| match value {
         Value::Flag(flag) => Ok(*flag),
-        Value::Text(_) | Value::Integer(_) | Value::Other(_) => Err(Complaint::default()),
+        Value::Text(_) | Value::Integer(_) | Value::List(_) | Value::Other(_) => {
+            Err(Complaint::default())
+        }
     })
 }
 
@@ -188,12 +195,20 @@ pub(super) fn secret<T: 'static>(
 const NO_UNIT: &str = "a number without a unit";
 
 impl Complaint {
-    fn because(why: &str) -> Self {
-        Self { why: Some(why.to_owned()), nearest: None }
+    /// The value is wrong for this reason.
+    pub(super) fn because(why: &str) -> Self {
+        Self { why: Some(why.to_owned()), ..Self::default() }
     }
 
-    fn near<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { why: None, nearest: nearest(text, words).map(|word| format!("\"{word}\"")) }
+    /// The text is none of these words.
+    pub(super) fn near<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Self {
+        let nearest = nearest(text, words).map(|word| format!("\"{word}\""));
+        Self { nearest, ..Self::default() }
+    }
+
+    /// It is this part of the value that is wrong.
+    pub(super) fn of(self, part: &Value) -> Self {
+        Self { part: Some(part.shown()), ..self }
     }
 }
 

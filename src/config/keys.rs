@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::form::{count, duration, flag, secret, size, text, word};
 use super::key::{Key, key, live, section, within};
 use super::{
-    Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Redis, Rollover,
-    Signaling, Store, StudyTimeReply, TimeZone, address, checks, store_url, token,
+    Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Peer, Redis,
+    Rollover, Signaling, Store, StudyTimeReply, TimeZone, address, checks, peers, store_url, token,
 };
 use crate::connection::frame::Framing;
 
@@ -20,6 +20,8 @@ pub(super) struct Keys {
     pub(super) of_config: Vec<Key<Config>>,
     /// Those of one element of `[[listen]]`.
     pub(super) of_listener: Vec<Key<Listen>>,
+    /// Those of one element of `[[peers]]`.
+    pub(super) of_peer: Vec<Key<Peer>>,
 }
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -28,7 +30,7 @@ const MIB: usize = 1 << 20;
 
 impl Keys {
     pub(super) fn all() -> Self {
-        Self { of_config: of_config(), of_listener: of_listener() }
+        Self { of_config: of_config(), of_listener: of_listener(), of_peer: peers::keys() }
     }
 
     pub(super) fn find(&self, path: &str) -> Option<&Key<Config>> {
@@ -42,6 +44,7 @@ impl Keys {
 
 fn of_config() -> Vec<Key<Config>> {
     [
+        live(top()),
         section("limits", |config| &mut config.limits, live(limits())),
         section("store", |config| &mut config.store, store()),
         section("store.redis", |config| &mut config.store.redis, redis()),
@@ -78,6 +81,16 @@ fn of_config() -> Vec<Key<Config>> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn top() -> Vec<Key<Config>> {
+    vec![key(
+        "open",
+        "false",
+        flag(|config: &mut Config| &mut config.open),
+        "Without any `[[peers]]`: whether everybody is served who can connect, or only this host and \
+         private networks.",
+    )]
 }
 
 fn of_listener() -> Vec<Key<Listen>> {

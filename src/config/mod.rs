@@ -13,7 +13,10 @@ mod form;
 mod held;
 mod key;
 mod keys;
+mod list;
 pub mod mistake;
+mod network;
+mod peers;
 #[cfg(test)]
 mod reference;
 pub mod running;
@@ -28,6 +31,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::key::Effect;
+pub use self::network::Network;
+pub use self::peers::Peer;
 pub use self::time_zone::TimeZone;
 
 use self::draft::Draft;
@@ -118,8 +123,12 @@ pub struct Checked {
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// `open`: whether anybody is served while there are no `[[peers]]`.
+    pub open: bool,
     /// `[[listen]]`
     pub listen: Vec<Listen>,
+    /// `[[peers]]`
+    pub peers: Vec<Peer>,
     /// `[limits]`
     pub limits: Limits,
     /// `[store]`

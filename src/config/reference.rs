@@ -9,6 +9,8 @@ use super::value::Value;
 use super::{Config, environment};
 
 const BEGIN: &str = "<!-- The tables are generated: UPDATE=1 cargo test config::reference -->\n";
+/// Stands above the keys that are in no table.
+const TOP: &str = "Before the first table";
 const END: &str = "<!-- End of the generated tables. -->\n";
 
 fn in_project(path: &str) -> PathBuf {
@@ -18,20 +20,28 @@ fn in_project(path: &str) -> PathBuf {
 /// The tables of the reference, one for each TOML table.
 fn tables() -> String {
     let mut text = String::new();
-    put_heading(&mut text, "[[listen]]");
+    put_heading(&mut text, TOP);
+    for key in Keys::all().of_config.iter().filter(|key| !key.path.contains('.')) {
+        put_row(&mut text, key, &key.path);
+    }
+    put_heading(&mut text, "`[[listen]]`");
     for key in Keys::all().of_listener {
+        put_row(&mut text, &key, &key.path);
+    }
+    put_heading(&mut text, "`[[peers]]`");
+    for key in Keys::all().of_peer {
         put_row(&mut text, &key, &key.path);
     }
     let mut last = String::new();
     for key in Keys::all().of_config {
-        let (table, name) = key.path.rsplit_once('.').unwrap();
+        let Some((table, name)) = key.path.rsplit_once('.') else { continue };
         // An inline table stands in the table that it is written in.
         let (table, name) = match table.strip_suffix(".tls") {
             Some(outer) => (outer, format!("tls.{name}")),
             None => (table, name.to_owned()),
         };
         if table != last {
-            put_heading(&mut text, &format!("[{table}]"));
+            put_heading(&mut text, &format!("`[{table}]`"));
             last = table.to_owned();
         }
         put_row(&mut text, &key, &name);
@@ -41,7 +51,7 @@ fn tables() -> String {
 
 fn put_heading(text: &mut String, heading: &str) {
     let head = "| key | default | allowed | change | meaning |\n|---|---|---|---|---|\n";
-    write!(text, "\n### `{heading}`\n\n{head}").unwrap();
+    write!(text, "\n### {heading}\n\n{head}").unwrap();
 }
 
 fn put_row<T>(text: &mut String, key: &Key<T>, name: &str) {
@@ -79,8 +89,9 @@ fn the_example_holds_every_key_with_its_default() {
         assert!(of_table.contains_key(name), "listen[0].{} is missing", key.path);
     }
     for key in Keys::all().of_config {
-        let (table, name) = key.path.rsplit_once('.').unwrap();
-        let table = table.split('.').fold(&example, |table, name| table[name].as_table().unwrap());
+        let (table, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
+        let tables = table.split('.').filter(|table| !table.is_empty());
+        let table = tables.fold(&example, |table, name| table[name].as_table().unwrap());
         assert!(table.contains_key(name), "{} is missing", key.path);
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn shown(value: &Value) -> String {
             Some(scheme) => format!("\"{scheme}…\""),
             None => "a text without a scheme".to_owned(),
         },
-        Value::Integer(_) | Value::Flag(_) | Value::Other(_) => value.shown(),
+        Value::Integer(_) | Value::Flag(_) | Value::List(_) | Value::Other(_) => value.shown(),
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::{Server, Servers};
 
 /// Loads a file called `stated.toml` with this text, and these variables.
 fn load_texts(file: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, Errors> {
@@ -48,6 +49,8 @@ fn gateway(address: &str) -> Gateway {
 #[test]
 fn with_nothing_given_every_field_has_its_documented_default() {
     let expected = Config {
+        open: false,
+        peers: Vec::new(),
         listen: vec![Listen {
             address: "127.0.0.1:8099".to_owned(),
             framing: Framing::Length4,
@@ -164,8 +167,8 @@ framing = "lenght4"
     check(
         text,
         &[
-            "stated.toml:1:1: colour: unknown key; at the top there are listen, limits, store, \
-             gateways, signaling, rollover, log, admin",
+            "stated.toml:1:1: colour: unknown key; at the top there are listen, peers, open, \
+             limits, store, gateways, signaling, rollover, log, admin",
             "stated.toml:3:1: limits.max_frame_byte: unknown key; did you mean max_frame_bytes? \
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
              max_unread_reply_bytes, request_timeout, shutdown_grace",
@@ -273,8 +276,7 @@ fn a_size_is_bytes_or_has_a_unit() {
 
 #[test]
 fn a_quoted_name_is_not_taken_apart() {
-    let top =
-        "at the top there are listen, limits, store, gateways, signaling, rollover, log, admin";
+    let top = "at the top there are listen, peers, open, limits, store, gateways, signaling, rollover, log, admin";
     check(
         "\"limits.max_in_flight\" = 5\n\"a\\nb\" = 1\n",
         &[
@@ -292,7 +294,7 @@ fn what_is_in_the_wrong_table_is_pointed_to_the_right_one() {
             "stated.toml:2:1: store.field_style: unknown key; did you mean \
              store.redis.field_style? [store] has url, redis",
             "stated.toml:3:2: gateway: unknown key; did you mean gateways? at the top there are \
-             listen, limits, store, gateways, signaling, rollover, log, admin",
+             listen, peers, open, limits, store, gateways, signaling, rollover, log, admin",
         ],
     );
     check(
@@ -594,4 +596,98 @@ fn nesting_without_end_is_a_mistake_and_not_the_end() {
     for text in [format!("a = {}", "[".repeat(50_000)), format!("a{} = 1", ".a".repeat(50_000))] {
         load_texts(Some(&text), &[]).unwrap_err();
     }
+}
+
+#[test]
+fn who_may_speak_is_read_entry_by_entry() {
+    let text = r#"
+        open = true
+        [[peers]]
+        name = "room service"
+        certificate = ["DNS:Room.Fleet", "URI:spiffe://fleet/Room", "IP:::ffff:10.0.0.7"]
+        addresses = ["10.1.0.0/16", "::1"]
+        servers = ["room", "signaling"]
+        [[peers]]
+        addresses = "::1"
+        servers = "*"
+    "#;
+    let config = load_texts(Some(text), &[]).unwrap();
+    let [room, local] = config.peers.as_slice() else { panic!("{:?}", config.peers) };
+    assert_eq!(room.certificate, ["DNS:room.fleet", "URI:spiffe://fleet/Room", "IP:10.0.0.7"]);
+    assert_eq!(room.servers, Servers::only(Server::Room).and(Servers::only(Server::Signaling)));
+    assert_eq!((local.name.as_str(), local.servers), ("", Servers::ALL));
+    let listed: Vec<_> = config
+        .listed()
+        .into_iter()
+        .filter(|(key, _)| key.starts_with("peers") || key == "open")
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "peers[0].name = room service",
+            "peers[0].certificate = DNS:room.fleet, URI:spiffe://fleet/Room, IP:10.0.0.7",
+            "peers[0].addresses = 10.1.0.0/16, ::1",
+            "peers[0].servers = signaling, room",
+            "peers[1].name = ",
+            "peers[1].certificate = ",
+            "peers[1].addresses = ::1",
+            "peers[1].servers = chat, signaling, signaling_scheduling, auth, room",
+            "open = true",
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_entry_of_peers_names_the_entry_and_the_element() {
+    let servers = "a list of \"chat\", \"signaling\", \"signaling_scheduling\", \"auth\", \
+                   \"room\" or \"*\"";
+    let networks = "IP addresses or networks, as in [\"10.1.0.0/16\", \"::1\"]";
+    let names = "names of a client certificate, as in [\"DNS:room.fleet\", \
+                 \"URI:spiffe://fleet/room\", \"IP:10.0.0.7\"]";
+    check(
+        r#"[[peers]]
+addresses = ["10.0.0.0/8", "10.1.0.0/8"]
+certificate = ["room.fleet", 7]
+servers = ["room", "singaling"]
+server = "room"
+[[peers]]
+name = "a"
+[[peers]]
+name = "a"
+certificate = ["DNS:a"]
+servers = 1
+[[peers]]
+name = "a"
+certificate = ["DNS:a"]
+servers = "room"
+"#,
+        &[
+            &format!(
+                "stated.toml:2:13: peers[0].addresses: found \"10.1.0.0/8\" (bits beyond the first \
+                 8 are set; the network is 10.0.0.0/8), expected {networks}"
+            ),
+            &format!(
+                "stated.toml:3:15: peers[0].certificate: found \"room.fleet\" (it does not begin \
+                 with DNS:, URI: or IP:), expected {names}"
+            ),
+            &format!(
+                "stated.toml:4:11: peers[0].servers: found \"singaling\", expected {servers}; did \
+                 you mean \"signaling\"?"
+            ),
+            "stated.toml:5:1: peers[0].server: unknown key; did you mean servers? [[peers]] has \
+             name, certificate, addresses, servers",
+            "stated.toml:6:1: peers[1]: found neither certificate nor addresses, expected one of \
+             them or both",
+            "stated.toml:6:1: peers[1].servers: found none, expected at least one, or \"*\" for all",
+            &format!("stated.toml:11:11: peers[2].servers: found 1, expected {servers}"),
+            "stated.toml:12:1: peers[3].name: found \"a\" (the name of peers[1]), expected a name \
+             of its own for each entry",
+        ],
+    );
+    let expected = "expected one table or more: [[peers]]";
+    check("peers = []", &[&format!("stated.toml:1:9: peers: found an empty array, {expected}")]);
+    check("peers = 1", &[&format!("stated.toml:1:9: peers: found 1, {expected}")]);
+    let crowd = "[[peers]]\naddresses = \"::1\"\nservers = \"*\"\n".repeat(peers::MAX + 1);
+    check(&crowd, &["stated.toml:1:1: peers: found 1001 tables, expected at most 1000: [[peers]]"]);
 }

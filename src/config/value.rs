@@ -9,6 +9,8 @@ pub(super) enum Value {
     Integer(i64),
     /// `true` or `false`.
     Flag(bool),
+    /// An array.
+    List(Vec<Self>),
     /// Something no key accepts, in words.
     Other(String),
 }
@@ -29,6 +31,7 @@ impl Value {
             Self::Text(text) => shown_text(text),
             Self::Integer(number) => number.to_string(),
             Self::Flag(flag) => flag.to_string(),
+            Self::List(_) => "an array".to_owned(),
             Self::Other(words) => words.clone(),
         }
     }

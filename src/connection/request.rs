@@ -2,12 +2,12 @@
 
 use super::members::{Members, parsed_members};
 use super::scan;
-use crate::domain::InvalidWord;
 use crate::domain::auth;
 use crate::domain::chat;
 use crate::domain::room;
 use crate::domain::scheduling;
 use crate::domain::signaling;
+use crate::domain::{InvalidWord, Server};
 
 /// Arrays and objects that may be open at once (contract §8).
 pub(super) const DEPTH_MAX: usize = 128;
@@ -105,6 +105,19 @@ impl Request {
         }
         check_depth(payload)?;
         parsed_members(text)?.into_request()
+    }
+}
+
+impl Request {
+    /// The service for which it speaks.
+    pub fn server(&self) -> Server {
+        match self {
+            Self::Chat(_) => Server::Chat,
+            Self::Signaling(_) => Server::Signaling,
+            Self::Scheduling(_) => Server::Scheduling,
+            Self::Auth(_) => Server::Auth,
+            Self::Room(_) => Server::Room,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod record;
 mod reply;
 pub mod room;
 pub mod scheduling;
+mod server;
 pub mod signaling;
 mod words;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 pub use record::{Record, UserTime};
 pub use reply::Reply;
+pub use server::{Server, Servers};
 pub use words::{
     Day, ID_BYTES_MAX, InvalidWord, RoomId, STUDY_TIME_BYTES_MAX, SessionId, StudyTime, UnixMillis,
     UserId,

@@ -24,12 +24,15 @@ fn the_reference_calls_live_what_is_proved_to_be() {
     let mut table = "";
     let mut live = BTreeSet::new();
     for line in reference.lines() {
-        if let Some(heading) = line.strip_prefix("### `[") {
-            table = heading.trim_end_matches("]`");
+        if let Some(heading) = line.strip_prefix("### ") {
+            // Keys outside of all tables have a heading that is no table's.
+            let name = heading.strip_prefix("`[").and_then(|rest| rest.strip_suffix("]`"));
+            table = name.unwrap_or_default();
         }
         let cells: Vec<_> = line.split(" | ").collect();
         if let [key, _, .., "live", _] = cells.as_slice() {
-            live.insert(format!("{table}.{}", key.trim_start_matches("| ").trim_matches('`')));
+            let key = key.trim_start_matches("| ").trim_matches('`');
+            live.insert(if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") });
         }
     }
     let proved = PROVED.iter().copied().flatten().flat_map(|key| match key.split_once('*') {
