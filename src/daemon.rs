@@ -144,7 +144,7 @@ impl Daemon {
     /// before.
     pub async fn reload(&self, filter: &Filter) -> Result<Arc<Loaded>, Refused> {
         reload::run(&self.context.running, filter, |loaded| {
-            self.door.allow(&loaded.config.limits);
+            self.door.go_by(&loaded.config);
             self.context.upstream.go_by(&loaded.config.gateways);
         })
         .await

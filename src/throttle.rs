@@ -22,6 +22,8 @@ pub enum Cause {
     Answered(Code),
     /// Connections for which there is no place.
     TurnedAway,
+    /// Connections of those to whom nothing is allowed.
+    Denied,
     /// Connections that can't be accepted.
     AcceptFailed,
     /// Connections to the admin server for which there is no place, or that can't be accepted.
@@ -94,7 +96,7 @@ fn throttle(cause: Cause) -> Option<&'static Throttle> {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Answered(Code::UserNotFound),
         Self::Answered(Code::MessageNotDelivered),
         Self::Answered(Code::InvalidMessageFormat),
@@ -104,6 +106,7 @@ impl Cause {
         Self::Answered(Code::UnknownServerError),
         Self::Answered(Code::InvalidToken),
         Self::TurnedAway,
+        Self::Denied,
         Self::AcceptFailed,
         Self::AdminAcceptFailed,
         Self::AdminRefused,
@@ -117,6 +120,7 @@ impl Cause {
         match self {
             Self::Answered(code) => code.code(),
             Self::TurnedAway => "turned_away",
+            Self::Denied => "denied",
             Self::AcceptFailed => "accept_failed",
             Self::AdminAcceptFailed => "admin_accept_failed",
             Self::AdminRefused => "admin_refused",

@@ -55,9 +55,10 @@ fn connect(runtime: &Runtime) -> DuplexStream {
         day_closed: Notify::new(),
         metrics: Arc::<Metrics>::default(),
     });
-    let shared = Arc::new(Shared { context, tasks: tasks.clone(), hasher: Default::default() });
+    let shared = Arc::new(Shared::new(context, tasks.clone()));
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let origin = Origin { peer: address, listener: address, framing: Framing::Length4 };
+    let origin =
+        Origin { peer: address, listener: address, framing: Framing::Length4, is_near: true };
     let registered = Arc::new(Registry::new(0)).register(origin);
     let mut connection = Connection::new(socket, registered.account(), shared);
     tasks.spawn(async move { connection.serve().await.map(|reason| registered.close(reason)) });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, Gateway, StoreUrl, StudyTimeReply, address};
+use super::{Config, Gateway, Listen, StoreUrl, StudyTimeReply, address};
 
 /// After this time the fleet's clients give up and drop the connection.
 const CLIENTS_GIVE_UP: Duration = Duration::from_secs(10);
@@ -12,6 +12,8 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     let gateways = &config.gateways;
     let mut doubts = Vec::new();
     doubts.extend(request_timeout(config));
+    doubts.extend(listeners(config));
+    doubts.extend(open(config));
     // Only these two are asked while a request waits.
     doubts.extend(reply_timeout(config, "signaling", &gateways.signaling));
     if config.signaling.study_time_reply == StudyTimeReply::WithOwner {
@@ -25,6 +27,28 @@ pub(super) fn of(config: &Config) -> Vec<String> {
     }
     doubts.extend(admin_token(config));
     doubts
+}
+
+/// As with the admin server, only what is loopback by its text leaves no doubt.
+fn listeners(config: &Config) -> Vec<String> {
+    let in_the_clear = |(_, listen): &(usize, &Listen)| {
+        !listen.tls.is_on() && !address::is_loopback(&listen.address)
+    };
+    let doubtful = config.listen.iter().enumerate().filter(in_the_clear);
+    let doubt = |(index, listen): (usize, &Listen)| {
+        format!(
+            "listen[{index}].address is {}, which others may reach, and there is no TLS: whoever is \
+             in between reads and changes what is said there",
+            listen.address
+        )
+    };
+    doubtful.map(doubt).collect()
+}
+
+fn open(config: &Config) -> Option<String> {
+    (config.open && !config.peers.is_empty()).then(|| {
+        "open is true and has no effect: there are [[peers]], and nobody else may speak".to_owned()
+    })
 }
 
 fn request_timeout(config: &Config) -> Option<String> {
@@ -117,6 +141,26 @@ mod tests {
                 config.admin.token = Some(Secret::new("0123456789abcdef"));
             },
             &[],
+        );
+    }
+
+    #[test]
+    fn a_listener_that_others_reach_in_the_clear_is_doubted() {
+        let doubt = "listen[0].address is [::]:8099, which others may reach, and there is no TLS: \
+                     whoever is in between reads and changes what is said there";
+        check(|config| config.listen[0].address = "[::]:8099".to_owned(), &[doubt]);
+        check(|config| config.listen[0].address = "127.0.0.9:8099".to_owned(), &[]);
+    }
+
+    #[test]
+    fn a_daemon_that_is_open_to_all_and_to_some_is_doubted() {
+        let peers = "[[peers]]\naddresses = \"::1\"\nservers = \"*\"";
+        let doubts = |text: &str| of(&crate::config::check_text(text).unwrap());
+        assert_eq!(doubts(peers), [""; 0]);
+        assert_eq!(doubts("open = true"), [""; 0]);
+        assert_eq!(
+            doubts(&format!("open = true\n{peers}")),
+            ["open is true and has no effect: there are [[peers]], and nobody else may speak"]
         );
     }
 

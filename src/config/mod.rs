@@ -120,6 +120,15 @@ pub struct Checked {
     pub not_looked_at: Vec<String>,
 }
 
+/// The configuration that a file with this text would make.
+#[cfg(test)]
+pub(crate) fn check_text(text: &str) -> Result<Config, Errors> {
+    let keys = Keys::all();
+    let mut draft = Draft::of_defaults(&keys);
+    file::read_text(Path::new("stated.toml"), text, &keys, &mut draft);
+    draft.finish().map(|(config, _)| config)
+}
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {

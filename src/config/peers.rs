@@ -49,9 +49,11 @@ pub(super) fn keys() -> Vec<Key<Peer>> {
         key(
             "name",
             "",
-            text("at most 64 characters without control characters", name, |peer: &mut Peer| {
-                &mut peer.name
-            }),
+            text(
+                "at most 64 bytes without quotes, backslashes and control characters",
+                name,
+                |peer: &mut Peer| &mut peer.name,
+            ),
             "What the entry is called in logs and metrics.",
         ),
         key(
@@ -85,8 +87,11 @@ fn name(text: &str) -> Result<String, String> {
     if text.len() > NAME_BYTES_MAX {
         return Err(format!("it has {} bytes", text.len()));
     }
-    if text.chars().any(char::is_control) {
-        return Err("a control character is in it".to_owned());
+    if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\')) {
+        return Err("a character in it can't stand in a line of the log".to_owned());
+    }
+    if text == "none" || text.starts_with("peers[") {
+        return Err("the daemon itself says so of those who have no name".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -103,7 +108,7 @@ fn certificate_name(text: &str) -> Result<CompactString, String> {
         "URI" => Ok(text.to_compact_string()),
         "IP" => {
             let address: IpAddr = name.parse().map_err(|_| "not an IP address".to_owned())?;
-            Ok(compact_str::format_compact!("IP:{}", address.to_canonical()))
+            Ok(compact_str::format_compact!("IP:{address}"))
         }
         _ => Err(unknown()),
     }

@@ -604,7 +604,7 @@ fn who_may_speak_is_read_entry_by_entry() {
         open = true
         [[peers]]
         name = "room service"
-        certificate = ["DNS:Room.Fleet", "URI:spiffe://fleet/Room", "IP:::ffff:10.0.0.7"]
+        certificate = ["DNS:Room.Fleet", "URI:spiffe://fleet/Room", "IP:FD00:0::7"]
         addresses = ["10.1.0.0/16", "::1"]
         servers = ["room", "signaling"]
         [[peers]]
@@ -613,7 +613,7 @@ fn who_may_speak_is_read_entry_by_entry() {
     "#;
     let config = load_texts(Some(text), &[]).unwrap();
     let [room, local] = config.peers.as_slice() else { panic!("{:?}", config.peers) };
-    assert_eq!(room.certificate, ["DNS:room.fleet", "URI:spiffe://fleet/Room", "IP:10.0.0.7"]);
+    assert_eq!(room.certificate, ["DNS:room.fleet", "URI:spiffe://fleet/Room", "IP:fd00::7"]);
     assert_eq!(room.servers, Servers::only(Server::Room).and(Servers::only(Server::Signaling)));
     assert_eq!((local.name.as_str(), local.servers), ("", Servers::ALL));
     let listed: Vec<_> = config
@@ -626,7 +626,7 @@ fn who_may_speak_is_read_entry_by_entry() {
         listed,
         [
             "peers[0].name = room service",
-            "peers[0].certificate = DNS:room.fleet, URI:spiffe://fleet/Room, IP:10.0.0.7",
+            "peers[0].certificate = DNS:room.fleet, URI:spiffe://fleet/Room, IP:fd00::7",
             "peers[0].addresses = 10.1.0.0/16, ::1",
             "peers[0].servers = signaling, room",
             "peers[1].name = ",

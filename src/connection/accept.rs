@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hashbrown::DefaultHashBuilder;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{Access, is_near};
 use super::account::Origin;
 use super::frame::Framing;
 use super::passed::Passed;
 use super::registry::Registry;
 use super::{Connection, Shared};
-use crate::config::{Limits, Listen};
+use crate::config::{Config, Listen};
 use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Counted};
 use crate::places::{Place, Places};
@@ -132,8 +132,7 @@ impl Door {
     /// A door with `limits.max_connections` places.
     pub fn new(context: Arc<Context>, registry: Arc<Registry>, tasks: TaskTracker) -> Self {
         let places = Places::new(context.running.now().config.limits.max_connections);
-        let hasher = DefaultHashBuilder::default();
-        let shared = Arc::new(Shared { context, tasks, hasher });
+        let shared = Arc::new(Shared::new(context, tasks));
         let closed = CancellationToken::new();
         Self { shared, registry, places, closed }
     }
@@ -143,9 +142,15 @@ impl Door {
         self.places.taken()
     }
 
-    /// Goes by these limits from now on. Nobody who is in has to leave.
-    pub fn allow(&self, limits: &Limits) {
-        self.places.allow(limits.max_connections);
+    /// Goes by this configuration from now on. Nobody who is in has to leave.
+    pub fn go_by(&self, config: &Config) {
+        self.places.allow(config.limits.max_connections);
+        self.shared.access.go_by(config);
+    }
+
+    /// Who may speak.
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.shared.access)
     }
 
     /// Whether nobody is let in any more.
@@ -178,8 +183,10 @@ impl Door {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let here = stream.local_addr().unwrap_or(listener.address);
+                    let is_near = is_near(peer.ip(), here.ip());
                     let (listener, framing) = (listener.address, listener.framing);
-                    self.admit(stream, Origin { peer, listener, framing }).await;
+                    self.admit(stream, Origin { peer, listener, framing, is_near }).await;
                 }
                 Err(error) => {
                     if admits(Cause::AcceptFailed) {
@@ -203,6 +210,14 @@ impl Door {
     async fn admit(&self, stream: TcpStream, origin: Origin) {
         let peer = origin.peer;
         let metrics = &self.shared.context.metrics;
+        if let Err(why) = self.shared.access.admit(origin.caller(), false) {
+            metrics.connections.deny(why);
+            if admits(Cause::Denied) {
+                let reason = why.name();
+                tracing::warn!(%peer, reason, "a peer is denied a connection: {}", why.in_words());
+            }
+            return;
+        }
         let Some(place) = self.place().await else {
             metrics.connections.turned_away.fetch_add(1, Relaxed);
             if admits(Cause::TurnedAway) {

@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use super::access::Caller;
 use super::frame::Framing;
 use crate::domain::UnixMillis;
 use crate::error::Code;
@@ -24,6 +25,8 @@ pub struct Origin {
     pub listener: SocketAddr,
     /// What is spoken there.
     pub framing: Framing,
+    /// Whether the peer is [near](super::access::is_near).
+    pub is_near: bool,
 }
 
 /// One connection's account. Its task is the only one that writes the figures.
@@ -102,6 +105,14 @@ pub struct Snapshot {
     pub last_error: Option<Box<LastError>>,
 }
 
+impl Origin {
+    /// Who the peer is, before anything else is known of it.
+    pub fn caller(&self) -> Caller<'static> {
+        let address = self.peer.ip().to_canonical();
+        Caller { address, is_near: self.is_near, names: &[] }
+    }
+}
+
 impl Tally {
     /// So many more.
     pub fn add(&self, more: usize) {
@@ -135,6 +146,11 @@ impl Account {
             wish: AtomicU8::new(Wish::Nothing as u8),
             task: AtomicWaker::new(),
         }
+    }
+
+    /// Who the peer is.
+    pub fn caller(&self) -> Caller<'static> {
+        self.origin.caller()
     }
 
     /// The peer is answered with this error.
@@ -215,7 +231,8 @@ mod tests {
 
     fn account() -> Account {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Account::new(1, Origin { peer: address, listener: address, framing: Framing::Lf })
+        let framing = Framing::Lf;
+        Account::new(1, Origin { peer: address, listener: address, framing, is_near: true })
     }
 
     #[test]

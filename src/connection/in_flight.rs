@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::Shared;
-use super::request::{self, Request};
+use super::request::Request;
 use super::route::{self, Answer, Error, Touches};
 use crate::domain::Call;
 use crate::error::Code;
@@ -76,14 +76,10 @@ impl InFlight {
     /// Takes in what was decoded and starts it, unless it has to wait for an earlier one.
     pub(super) fn start(
         &mut self,
-        request: Result<Request, request::Error>,
+        request: Request,
         timeout: Duration,
         task: &mut TaskContext<'_>,
     ) {
-        let request = match request {
-            Ok(request) => request,
-            Err(error) => return self.push_error(error.into()),
-        };
         let turn = match route::forwards_about(&request) {
             Some(user) => self.turns.next(user),
             None => Turn::alone(),
@@ -104,11 +100,11 @@ impl InFlight {
     }
 
     /// Takes in what is answered already.
-    pub(super) fn push_error(&mut self, error: Error) {
+    pub(super) fn push_error(&mut self, kind: Kind, error: Error) {
         let now = Instant::now();
         self.push(Entry {
             touches: Touches::Nothing,
-            kind: Kind::Invalid,
+            kind,
             taken_at: now,
             answer_by: now,
             state: Progress::Done(Err(error)),
@@ -267,7 +263,6 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use hashbrown::DefaultHashBuilder;
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -277,14 +272,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_many_requests_at_once_needed_is_given_back() {
-        let shared = Shared {
-            context: context(),
-            tasks: TaskTracker::new(),
-            hasher: DefaultHashBuilder::default(),
-        };
+        let shared = Shared::new(context(), TaskTracker::new());
         let mut in_flight = InFlight::new(Arc::new(shared));
         for _ in 0..1000 {
-            in_flight.push_error(Error::Late(Duration::ZERO));
+            in_flight.push_error(Kind::Invalid, Error::Late(Duration::ZERO));
         }
         in_flight.pop_unheard();
         in_flight.give_back_spare();

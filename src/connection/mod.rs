@@ -4,6 +4,7 @@
 //! the peer reads its replies; what a pass over the input makes of replies leaves in one write.
 
 pub mod accept;
+pub mod access;
 pub mod account;
 mod buffers;
 pub mod frame;
@@ -14,6 +15,7 @@ pub mod registry;
 pub mod request;
 pub mod route;
 mod scan;
+mod shared;
 
 use std::future::poll_fn;
 use std::io;
@@ -23,20 +25,20 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hashbrown::DefaultHashBuilder;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
-use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
-use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Connections};
+use crate::metrics::requests::Kind;
+use access::Granted;
 use account::{Account, Wish};
 use frame::{Decoder, Framing};
 use in_flight::InFlight;
 use request::Request;
 use route::{Asked, Error, Said};
+pub use shared::Shared;
 
 /// Room made in the input buffer before each read.
 const READ_BYTES: usize = 8 * 1024;
@@ -49,30 +51,13 @@ const DISCARDED_BYTES: usize = 1024;
 /// not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What all connections share.
-#[derive(Debug)]
-pub struct Shared {
-    /// What handlers may touch.
-    pub context: Arc<Context>,
-    /// Where work goes on whose request was answered for being late.
-    pub tasks: TaskTracker,
-    /// One hasher, so that hashes of one connection compare.
-    pub hasher: DefaultHashBuilder,
-}
-
-impl Shared {
-    /// `[limits]` as they are in force.
-    fn limits(&self) -> Limits {
-        self.context.running.now().config.limits
-    }
-}
-
 /// One connection.
 #[derive(Debug)]
 pub struct Connection<S> {
     stream: S,
     framing: Framing,
     account: Arc<Account>,
+    granted: Granted,
     shared: Arc<Shared>,
     input: Input,
     output: BytesMut,
@@ -124,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self {
             stream,
             framing,
+            granted: shared.access.grant(account.caller()),
             account,
             input: Input { buffer: BytesMut::new(), decoder, state: InputState::Open },
             output: BytesMut::new(),
@@ -243,13 +229,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.input.decoder.consume(&mut self.input.buffer, found);
                 self.input.decoder.limit(limits.max_frame_bytes);
                 self.account.requests.add(1);
-                self.in_flight.start(request, limits.request_timeout, task);
+                match self.shared.permit(request, &mut self.granted, &self.account) {
+                    Ok(request) => self.in_flight.start(request, limits.request_timeout, task),
+                    Err((kind, error)) => self.in_flight.push_error(kind, error),
+                }
                 Ok(true)
             }
             Ok(None) => self.poll_read(task),
             Err(broken) => {
                 self.account.requests.add(1);
-                self.in_flight.push_error(broken.into());
+                self.in_flight.push_error(Kind::Invalid, broken.into());
                 self.close_input(CloseReason::Framing);
                 Ok(true)
             }
@@ -396,10 +385,12 @@ mod tests {
 
     use tokio::io::{DuplexStream, duplex};
     use tokio::sync::Notify;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::config::Config;
     use crate::config::running::Running;
+    use crate::domain::Context;
     use crate::store::{Observed, Store};
     use crate::upstream::Upstream;
     use account::Origin;
@@ -418,12 +409,9 @@ mod tests {
 
     fn connection(stream: DuplexStream) -> Connection<DuplexStream> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let origin = Origin { peer: address, listener: address, framing: Framing::Lf };
-        let shared = Shared {
-            context: context(),
-            tasks: TaskTracker::new(),
-            hasher: DefaultHashBuilder::default(),
-        };
+        let framing = Framing::Lf;
+        let origin = Origin { peer: address, listener: address, framing, is_near: true };
+        let shared = Shared::new(context(), TaskTracker::new());
         Connection::new(stream, Arc::new(Account::new(1, origin)), Arc::new(shared))
     }
 

@@ -176,7 +176,7 @@ mod tests {
 
     fn origin() -> Origin {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Origin { peer: address, listener: address, framing: Framing::Lf }
+        Origin { peer: address, listener: address, framing: Framing::Lf, is_near: true }
     }
 
     fn all_open(registry: &Registry, limit: usize) -> Vec<u64> {

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use hashbrown::DefaultHashBuilder;
 use tracing::field::display;
 
+use super::access::Identity;
 use super::frame::{BrokenFraming, Framing, PayloadTooLong};
 use super::request::{self, Request};
 use crate::domain::{self, Call, Context, Reply, UserId};
@@ -31,6 +32,15 @@ pub enum Error {
     /// What was asked could not be done.
     #[error(transparent)]
     Domain(#[from] domain::Failure),
+    /// The peer may not speak for this service.
+    #[error("this peer may not speak for `{server}`")]
+    Denied {
+        /// The service.
+        server: &'static str,
+        /// Who it is that may not.
+        #[source]
+        who: Box<Identity>,
+    },
     /// It was not done in time; it may still be done.
     #[error("not done within {0:?}; it may still take effect")]
     Late(Duration),
@@ -45,6 +55,7 @@ impl Error {
         match self {
             Self::Request(_) | Self::Framing(_) => Code::InvalidMessageFormat,
             Self::Domain(failure) => failure.why.code(),
+            Self::Denied { .. } => Code::InvalidToken,
             Self::Late(_) | Self::Unsayable(_) => Code::UnknownServerError,
         }
     }
@@ -53,7 +64,23 @@ impl Error {
     fn user(&self) -> Option<&UserId> {
         match self {
             Self::Domain(failure) => failure.user.as_ref(),
-            Self::Request(_) | Self::Framing(_) | Self::Late(_) | Self::Unsayable(_) => None,
+            Self::Request(_)
+            | Self::Framing(_)
+            | Self::Denied { .. }
+            | Self::Late(_)
+            | Self::Unsayable(_) => None,
+        }
+    }
+
+    /// The entry of `[[peers]]` that does not allow it.
+    fn entry(&self) -> Option<&str> {
+        match self {
+            Self::Denied { who, .. } => Some(who.entry()),
+            Self::Request(_)
+            | Self::Framing(_)
+            | Self::Domain(_)
+            | Self::Late(_)
+            | Self::Unsayable(_) => None,
         }
     }
 }
@@ -194,8 +221,12 @@ fn log(error: &Error, asked: Asked) {
         Code::UserNotFound => tracing::debug!(
             %peer, server, "type" = kind, code, user.id = user, "{server} {kind} answered {code}: {why}"
         ),
-        Code::InvalidMessageFormat | Code::InvalidToken => tracing::info!(
+        Code::InvalidMessageFormat => tracing::info!(
             %peer, server, "type" = kind, code, user.id = user, "{server} {kind} answered {code}: {why}"
+        ),
+        Code::InvalidToken => tracing::warn!(
+            %peer, server, "type" = kind, code, entry = error.entry(),
+            "{server} {kind} answered {code}: {why}"
         ),
         Code::MessageNotDelivered
         | Code::TcpConnectionFailed

@@ -23,6 +23,15 @@ pub enum CloseReason {
     Cut,
 }
 
+/// Why somebody may not connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// There are no `[[peers]]`, the daemon is not `open`, and he is on no private network.
+    NotPrivate,
+    /// He matches no entry of `[[peers]]`.
+    NoEntry,
+}
+
 /// Connections since the daemon started.
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -30,6 +39,7 @@ pub struct Connections {
     closed: [AtomicU64; CloseReason::ALL.len()],
     /// Closed at once: `limits.max_connections` were there already.
     pub turned_away: AtomicU64,
+    denied: [AtomicU64; Denied::ALL.len()],
     bytes: Spread<Bytes>,
 }
 
@@ -64,7 +74,42 @@ impl CloseReason {
     }
 }
 
+impl Denied {
+    /// All reasons, in the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::NotPrivate, Self::NoEntry];
+
+    /// For people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::NotPrivate => {
+                "it is on no private network, there are no [[peers]], and open is false"
+            }
+            Self::NoEntry => "it matches no entry of [[peers]]",
+        }
+    }
+
+    /// The label `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotPrivate => "not_private",
+            Self::NoEntry => "no_entry",
+        }
+    }
+}
+
 impl Connections {
+    /// Somebody may not connect.
+    pub fn deny(&self, why: Denied) {
+        if let Some(count) = self.denied.get(why as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many might not connect, and why.
+    pub fn denied(&self) -> impl Iterator<Item = (Denied, u64)> + '_ {
+        Denied::ALL.into_iter().zip(&self.denied).map(|(why, count)| (why, count.load(Relaxed)))
+    }
+
     /// All that were let in.
     pub fn opened(&self) -> u64 {
         self.opened.load(Relaxed)

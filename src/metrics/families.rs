@@ -62,6 +62,16 @@ const REASON: Label = Label {
              `stopping` (the daemon stops), `operator` (one closed it), `cut` (a panic, or the end \
              of the grace period)",
 };
+const DENIED: Label = Label {
+    name: "reason",
+    values: "`not_private` (there are no `[[peers]]`, `open` is false, and it comes from another \
+             network), `no_entry` (it matches no entry of `[[peers]]`)",
+};
+const ENTRY: Label = Label {
+    name: "entry",
+    values: "the names of `[[peers]]` as they are configured, `peers[N]` for one without, `none` for \
+             who matches none",
+};
 const OPERATION: Label = Label { name: "operation", values: "the operations of the store's port" };
 const LINK_EVENT: Label = Label {
     name: "event",
@@ -124,7 +134,7 @@ const RELOAD_OUTCOME: Label = Label {
 
 const CAUSE: Label = Label {
     name: "cause",
-    values: "the code of the error that was answered, `turned_away`, `accept_failed`, \
+    values: "the code of the error that was answered, `turned_away`, `denied`, `accept_failed`, \
              `admin_accept_failed`, `admin_refused`, `gateway_flaps`, `redis_flaps`, `panicked`",
 };
 
@@ -192,6 +202,11 @@ families! {
         "Connections of peers that were let in";
     TURNED_AWAY = Counter "stated_connections_turned_away_total" []
         "Connections closed at once because limits.max_connections were open";
+    DENIED_CONNECTIONS = Counter "stated_connections_denied_total" [DENIED]
+        "Connections closed at once because nothing is allowed to who opened them";
+    DENIED_REQUESTS = Counter "stated_requests_denied_total" [ENTRY]
+        "Requests for a service for which the peer may not speak (CHAT-032), by the first entry of \
+         `[[peers]]` that it matches";
     CLOSED = Counter "stated_connections_closed_total" [REASON]
         "Connections of peers that ended";
     RECEIVED = Counter "stated_received_bytes_total" []

@@ -1,10 +1,12 @@
 //! What is counted while the daemon works, and the page on which Prometheus reads it.
 //!
 //! Everything is a fixed set of atomics, each behind a field or an index: counting neither locks,
-//! looks up, nor allocates, and nothing from the wire can become a label. What other parts count
+//! looks up, nor allocates, and nothing from the wire can become a label. (Entries of `[[peers]]` come
+//! and go with the configuration; who is denied something has them looked up.) What other parts count
 //! for themselves (store, upstream) is read from them when the page is written.
 
 pub mod connections;
+pub mod denials;
 pub mod families;
 pub mod histogram;
 pub mod nights;
@@ -18,6 +20,7 @@ mod text;
 use std::time::SystemTime;
 
 use connections::Connections;
+use denials::Denials;
 use nights::Nights;
 use requests::Requests;
 
@@ -28,6 +31,8 @@ pub struct Metrics {
     pub requests: Requests,
     /// Peers' connections.
     pub connections: Connections,
+    /// What peers were not allowed.
+    pub denials: Denials,
     /// What became of frames to auth.
     pub nights: Nights,
     /// When counting began.
@@ -39,6 +44,7 @@ impl Default for Metrics {
         Self {
             requests: Requests::default(),
             connections: Connections::default(),
+            denials: Denials::default(),
             nights: Nights::default(),
             started_at: SystemTime::now(),
         }

@@ -51,6 +51,7 @@ pub(crate) fn rest(duration: Duration) {
 pub(crate) struct Setup {
     keys: BTreeMap<String, String>,
     listen: Vec<Framing>,
+    tables: String,
     place: Place,
     file_blocks_max: Option<u32>,
 }
@@ -60,7 +61,8 @@ impl Setup {
     pub(crate) fn new() -> Self {
         let keys = BTreeMap::from([("log.format".to_owned(), "\"json\"".to_owned())]);
         let nobody = "\"127.0.0.1:1\"";
-        Self { keys, listen: vec![Framing::Length4], place: Place::memory(), file_blocks_max: None }
+        let (listen, tables, place) = (vec![Framing::Length4], String::new(), Place::memory());
+        Self { keys, listen, tables, place, file_blocks_max: None }
             .key("gateways.room.address", nobody)
             .key("gateways.signaling.address", nobody)
             .key("gateways.auth.address", nobody)
@@ -82,6 +84,12 @@ impl Setup {
     /// A key and its value as TOML has it.
     pub(crate) fn key(mut self, key: &str, value: &str) -> Self {
         self.keys.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Tables at the end of the file, as TOML has them.
+    pub(crate) fn tables(mut self, toml: &str) -> Self {
+        self.tables = toml.to_owned();
         self
     }
 
@@ -112,7 +120,7 @@ impl Setup {
             writeln!(toml, "[[listen]]\naddress = \"127.0.0.1:0\"\nframing = \"{framing}\"")
                 .unwrap();
         }
-        toml
+        toml + &self.tables
     }
 
     pub(crate) fn start(&self) -> Daemon {

@@ -24,6 +24,7 @@ mod requests;
 mod schema;
 mod wire;
 
+mod access;
 mod admin;
 mod api;
 mod bench;

@@ -2,10 +2,11 @@
 //! a peer that speaks them.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 /// Longer than the daemon may ever take: the fleet's clients give up after 10 s.
 pub(crate) const REPLY_MAX: Duration = Duration::from_secs(60);
@@ -89,10 +90,22 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(daemon: SocketAddr, framing: Framing) -> Self {
         let stream = TcpStream::connect_timeout(&daemon, REPLY_MAX).expect("the daemon listens");
+        Self::of(stream, framing)
+    }
+
+    fn of(stream: TcpStream, framing: Framing) -> Self {
         stream.set_read_timeout(Some(REPLY_MAX)).unwrap();
         stream.set_write_timeout(Some(REPLY_MAX)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, framing, received: Vec::new() }
+    }
+
+    /// A peer with this address of its own.
+    pub(crate) fn connect_from(own: IpAddr, daemon: SocketAddr, framing: Framing) -> Self {
+        let socket = Socket::new(Domain::for_address(daemon), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(own, 0).into()).unwrap();
+        socket.connect(&daemon.into()).expect("the daemon listens");
+        Self::of(socket.into(), framing)
     }
 
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {

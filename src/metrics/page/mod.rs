@@ -6,7 +6,7 @@ mod upstream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::connections::Connections;
+use super::Metrics;
 use super::families as family;
 use super::process::Process;
 use super::requests::{Kind, Requests};
@@ -55,7 +55,7 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
     let running = context.running.now();
     put_config(&mut text, &running, &context.running.reloads);
     put_requests(&mut text, &metrics.requests);
-    put_connections(&mut text, &metrics.connections, &running.config.limits);
+    put_connections(&mut text, metrics, &running.config.limits);
     store::put(&mut text, &context.store);
     upstream::put(&mut text, &context.upstream);
     let mut up = text.family(&family::UP);
@@ -115,7 +115,8 @@ fn put_requests(text: &mut Text, requests: &Requests) {
     text.family(&family::IN_FLIGHT).value(requests.in_flight());
 }
 
-fn put_connections(text: &mut Text, connections: &Connections, limits: &Limits) {
+fn put_connections(text: &mut Text, metrics: &Metrics, limits: &Limits) {
+    let connections = &metrics.connections;
     // The closed ones first: none of them is missing among the opened ones then.
     let closed: Vec<_> = connections.closed().collect();
     let opened = connections.opened();
@@ -124,6 +125,14 @@ fn put_connections(text: &mut Text, connections: &Connections, limits: &Limits) 
     text.family(&family::CONNECTIONS_MAX).value(limits.max_connections);
     text.family(&family::OPENED).value(opened);
     text.family(&family::TURNED_AWAY).value(connections.turned_away.load(Relaxed));
+    let mut samples = text.family(&family::DENIED_CONNECTIONS);
+    for (why, count) in connections.denied() {
+        samples.labelled([why.name()], count);
+    }
+    let mut samples = text.family(&family::DENIED_REQUESTS);
+    for (entry, count) in metrics.denials.counts() {
+        samples.labelled([entry.as_str()], count);
+    }
     let mut samples = text.family(&family::CLOSED);
     for (reason, count) in closed {
         samples.labelled([reason.name()], count);

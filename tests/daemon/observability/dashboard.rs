@@ -403,7 +403,7 @@ fn connections() -> Row {
         .steps(0.8, 1.0),
         panel(
             "Opened and turned away",
-            "New connections; those turned away found no place.",
+            "New connections; those turned away found no place, those denied may not speak at all.",
             Kind::Lines,
             "cps",
             vec![
@@ -412,8 +412,24 @@ fn connections() -> Row {
                     "sum(rate(stated_connections_turned_away_total{OF}[$__rate_interval]))",
                     "turned away",
                 ),
+                query(
+                    "sum by (reason) (rate(stated_connections_denied_total{OF}[$__rate_interval]))",
+                    "denied: {{reason}}",
+                ),
             ],
         ),
+        panel(
+            "Denied requests, by entry",
+            "Requests for services for which the peer may not speak (CHAT-032), by the entry of \
+             [[peers]] that it matches.",
+            Kind::Stack,
+            "reqps",
+            vec![query(
+                "sum by (entry) (rate(stated_requests_denied_total{OF}[$__rate_interval]))",
+                "{{entry}}",
+            )],
+        )
+        .width(24),
         panel(
             "Closed, by reason",
             "Why connections ended. A peer that closes is usual, all else is worth a look.",

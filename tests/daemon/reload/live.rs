@@ -1,5 +1,6 @@
 //! Each key that takes effect with a reload does so, on connections that are open.
 
+mod access;
 mod gateways;
 mod limits;
 mod rollover;
@@ -8,7 +9,8 @@ mod scrub;
 use std::collections::BTreeSet;
 
 /// Every live key, and the test that proves it.
-const PROVED: &[&[&str]] = &[limits::KEYS, gateways::KEYS, rollover::KEYS, scrub::KEYS, KEYS];
+const PROVED: &[&[&str]] =
+    &[limits::KEYS, access::KEYS, gateways::KEYS, rollover::KEYS, scrub::KEYS, KEYS];
 
 const KEYS: &[&str] =
     &["signaling.study_time_reply", "log.level", "log.max_repeats", "admin.token"];

@@ -1,0 +1,58 @@
+//! What all connections share.
+
+use std::sync::Arc;
+
+use hashbrown::DefaultHashBuilder;
+use tokio_util::task::TaskTracker;
+
+use super::access::{Access, Granted};
+use super::account::Account;
+use super::request::{self, Request};
+use super::route::Error;
+use crate::config::Limits;
+use crate::domain::Context;
+use crate::metrics::requests::Kind;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    /// What handlers may touch.
+    pub context: Arc<Context>,
+    /// Who may speak.
+    pub access: Arc<Access>,
+    /// Where work goes on whose request was answered for being late.
+    pub tasks: TaskTracker,
+    /// One hasher, so that hashes of one connection compare.
+    pub hasher: DefaultHashBuilder,
+}
+
+impl Shared {
+    /// With the rules and limits of the configuration in force.
+    pub fn new(context: Arc<Context>, tasks: TaskTracker) -> Self {
+        let (running, metrics) = (&context.running, Arc::clone(&context.metrics));
+        let access = Arc::new(Access::new(&running.now().config, metrics));
+        Self { context, access, tasks, hasher: DefaultHashBuilder::default() }
+    }
+
+    /// `[limits]` as they are in force.
+    pub(super) fn limits(&self) -> Limits {
+        self.context.running.now().config.limits
+    }
+
+    /// The request, if it was understood and the peer may make it; else what it is answered, and as
+    /// what it counts.
+    pub(super) fn permit(
+        &self,
+        request: Result<Request, request::Error>,
+        granted: &mut Granted,
+        account: &Account,
+    ) -> Result<Request, (Kind, Error)> {
+        let request = request.map_err(|error| (Kind::Invalid, error.into()))?;
+        let server = request.server();
+        if self.access.allows(granted, account, server) {
+            return Ok(request);
+        }
+        let who = Box::new(self.access.deny(account));
+        Err((Kind::of(&request), Error::Denied { server: server.name(), who }))
+    }
+}
