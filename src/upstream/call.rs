@@ -30,6 +30,8 @@ pub(super) struct Connection {
 pub(super) enum Failure {
     /// Not one byte was handed to the socket.
     Unsent,
+    /// The same, since the peer had said something that nobody asked for.
+    Unasked,
     /// The limit passed.
     Timeout {
         /// Whether any byte was handed to the socket.
@@ -51,6 +53,17 @@ pub enum DropCause {
     /// What the peer sent is not a frame, or too long a one.
     #[error("the reply is not framed as agreed: {0}")]
     Framing(BrokenFraming),
+}
+
+/// What became of a connection while nobody used it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// Nothing, as it should be.
+    Clean,
+    /// The peer closed it, or it broke.
+    Closed,
+    /// The peer said something.
+    Spoke,
 }
 
 /// A reply, and whether the stream stands at its end.
@@ -84,11 +97,12 @@ impl Connection {
 
     /// Asks the system, not the runtime, whether the peer closed the connection or said something
     /// unasked: the runtime may not have looked at the socket yet.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(super) fn idle(&self) -> Idle {
         let mut byte = [MaybeUninit::uninit()];
         match SockRef::from(&self.stream).peek(&mut byte) {
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-            Ok(_) => false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Clean,
+            Ok(1..) => Idle::Spoke,
+            Ok(0) | Err(_) => Idle::Closed,
         }
     }
 
@@ -99,8 +113,10 @@ impl Connection {
         message: &[u8],
         by: Instant,
     ) -> Result<Received, Failure> {
-        if !self.is_clean() {
-            return Err(Failure::Unsent);
+        match self.idle() {
+            Idle::Clean => {}
+            Idle::Closed => return Err(Failure::Unsent),
+            Idle::Spoke => return Err(Failure::Unasked),
         }
         let mut sent = 0;
         let outcome = timeout_at(by, self.send_and_receive(message, &mut sent)).await;

@@ -14,6 +14,7 @@ use super::line::{NoConnection, Patience};
 use super::pool::{Counters, Pool};
 use super::reply::{Reply, is_error};
 use super::standing::Standing;
+use super::trust::Reuse;
 use crate::config;
 
 /// How long a caller waits for a trial connection to a peer that did not answer the last ones.
@@ -23,6 +24,7 @@ const TRIAL_PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct Gateway {
     peer: &'static str,
+    reuse: Reuse,
     /// Replaced when the peer moves.
     pool: Arc<ArcSwap<Pool>>,
     counters: Arc<Counters>,
@@ -87,10 +89,15 @@ impl CallError {
 
 impl Gateway {
     /// The way to `peer`, which is named so in the log. Connects when it is first called.
-    pub fn new(peer: &'static str, config: &config::Gateway, tasks: &TaskTracker) -> Self {
+    pub fn new(
+        peer: &'static str,
+        config: &config::Gateway,
+        reuse: Reuse,
+        tasks: &TaskTracker,
+    ) -> Self {
         let counters = Arc::new(Counters::default());
-        let pool = Pool::new(peer, config.clone(), Arc::clone(&counters), tasks.clone());
-        Self { peer, pool: Arc::new(ArcSwap::new(pool)), counters, tasks: tasks.clone() }
+        let pool = Pool::new(peer, config.clone(), reuse, Arc::clone(&counters), tasks.clone());
+        Self { peer, reuse, pool: Arc::new(ArcSwap::new(pool)), counters, tasks: tasks.clone() }
     }
 
     /// Goes by this from now on. A call that has begun keeps the time it was given; if its message is
@@ -102,7 +109,7 @@ impl Gateway {
             return pool.go_by(config.clone());
         }
         let counters = Arc::clone(&self.counters);
-        let next = Pool::new(self.peer, config.clone(), counters, self.tasks.clone());
+        let next = Pool::new(self.peer, config.clone(), self.reuse, counters, self.tasks.clone());
         // Whoever is sent away from the old one must find the new one.
         self.pool.store(next);
         pool.retire();
@@ -235,8 +242,8 @@ async fn exchange_through(
                 };
             }
             // It went stale in the pool, and the message is still ours: on to another one.
-            Err(Failure::Unsent) if was_pooled => {}
-            Err(Failure::Unsent) => {
+            Err(Failure::Unsent | Failure::Unasked) if was_pooled => {}
+            Err(Failure::Unsent | Failure::Unasked) => {
                 lease.hung_up();
                 return Err(CallError::Unreachable { peer, cause: ConnectFailure::HungUp }.into());
             }
@@ -295,7 +302,7 @@ mod tests {
     const REFUSED: ConnectFailure = ConnectFailure::Io(std::io::ErrorKind::ConnectionRefused);
 
     fn gateway(config: &config::Gateway) -> Gateway {
-        Gateway::new("peer", config, &TaskTracker::new())
+        Gateway::new("peer", config, Reuse::WhileTrusted, &TaskTracker::new())
     }
 
     async fn start(framing: Framing) -> (Peer, Gateway) {
@@ -554,6 +561,29 @@ mod tests {
             talk.say(b"unasked").await;
             works_anew(&peer, &gateway).await;
             assert_eq!(talk.hear().await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_peer_that_said_something_unasked_each_connection_is_used_once() {
+        let (peer, gateway) = start(Framing::Length4).await;
+        let mut talk = connected(&peer, &gateway).await;
+        talk.say(b"a second answer").await;
+        for _ in 0..3 {
+            let mut used = connected(&peer, &gateway).await;
+            assert_eq!(used.hear().await, None);
+            assert_eq!(gateway.standing().idle, 0);
+        }
+        assert_eq!(talk.hear().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_may_not_be_used_again_is_closed_with_the_answer() {
+        let peer = Peer::new(Framing::Length4).await;
+        let config = config(peer.address(), Framing::Length4);
+        let gateway = Gateway::new("peer", &config, Reuse::Never, &TaskTracker::new());
+        for _ in 0..3 {
+            assert_eq!(connected(&peer, &gateway).await.hear().await, None);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::call::{Connection, Failure, Received};
+use super::call::{Connection, Failure, Received, Rest};
 use super::pool::Pool;
 
 /// A connection in the hands of one caller. Dropped as it came it goes to the next caller; dropped
@@ -55,15 +55,20 @@ impl Lease {
         let Some(connection) = &mut self.connection else { return Err(Failure::Unsent) };
         self.touched = true;
         let outcome = connection.exchange(message, by).await;
-        if !connection.was_pooled() && !matches!(outcome, Err(Failure::Unsent)) {
+        let unused = matches!(outcome, Err(Failure::Unsent | Failure::Unasked));
+        if !connection.was_pooled() && !unused {
             self.pool.note_success();
+        }
+        if matches!(outcome, Err(Failure::Unasked) | Ok(Received { rest: Rest::Bytes, .. })) {
+            self.pool.distrust();
         }
         outcome
     }
 
-    /// The exchange is complete and nothing is left over: the next caller may have it.
+    /// The exchange is complete and nothing is left over: the next caller may have it, if the peer
+    /// can be relied on to answer once.
     pub(super) fn give_back(mut self) {
-        self.touched = false;
+        self.touched = !self.pool.trusts();
         if let Some(connection) = &mut self.connection {
             connection.set_pooled();
         }

@@ -9,10 +9,11 @@ use super::breaker::{Breaker, Stand};
 use super::call::Connection;
 use super::connect::ConnectFailure;
 use super::lease::Lease;
+use super::trust::{Reuse, Trust};
 
 /// Invariants: `open` counts idle and leased connections; `open + opening <= pool_size`, unless that
 /// was made smaller while more were in use; while there is an idle connection nobody waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
     /// The one used last is used next.
     pub(super) idle: Vec<Connection>,
@@ -21,6 +22,7 @@ pub(super) struct State {
     /// As many as there are callers; those who gave up are skipped when their turn comes.
     pub(super) line: Line,
     pub(super) breaker: Breaker,
+    pub(super) trust: Trust,
     /// Why nobody gets a connection any more.
     pub(super) ended: Option<NoConnection>,
 }
@@ -61,6 +63,18 @@ pub(super) enum NoConnection {
 }
 
 impl State {
+    pub(super) fn new(reuse: Reuse) -> Self {
+        Self {
+            idle: Vec::new(),
+            open: 0,
+            opening: 0,
+            line: Line::new(),
+            breaker: Breaker::default(),
+            trust: Trust::new(reuse),
+            ended: None,
+        }
+    }
+
     /// What to do for those in line. The attempts it names count as started.
     pub(super) fn plan(&mut self, connections_max: usize, now: Instant) -> Plan {
         while self.line.front().is_some_and(oneshot::Sender::is_closed) {

@@ -19,6 +19,7 @@ mod reply;
 mod report;
 mod room;
 mod standing;
+mod trust;
 mod turn;
 
 pub use call::{DropCause, REPLY_BYTES_MAX};
@@ -34,6 +35,7 @@ pub use turn::{Turn, Turns};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use self::trust::Reuse;
 use crate::config;
 
 /// The ways to all peers.
@@ -52,8 +54,9 @@ impl Upstream {
     pub fn new(config: &config::Gateways, tasks: &TaskTracker) -> Self {
         Self {
             room: RoomGateway::new(config, tasks),
-            signaling: Gateway::new("signaling", &config.signaling, tasks),
-            auth: Gateway::new("auth", &config.auth, tasks),
+            signaling: Gateway::new("signaling", &config.signaling, Reuse::WhileTrusted, tasks),
+            // Its answer is what lets the daemon forget study times.
+            auth: Gateway::new("auth", &config.auth, Reuse::Never, tasks),
         }
     }
 

@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::breaker::Stand;
-use super::call::Connection;
+use super::call::{Connection, Idle};
 use super::calls::Calls;
 use super::connect::{ConnectFailure, connect};
 use super::lease::Lease;
 use super::line::{Grant, NoConnection, Patience, Plan, State, refuse};
 use super::standing::Standing;
+use super::trust::Reuse;
 use crate::config;
 use crate::throttle::{Cause, admits};
 
@@ -53,7 +54,8 @@ pub struct Counters {
     pub opened: AtomicU64,
     /// Attempts to connect that failed.
     pub failed: AtomicU64,
-    /// Connections closed by us: stale, dirty, or of unknown state after a failure.
+    /// Connections closed by us: stale, dirty, of unknown state after a failure, or not to be
+    /// used again.
     pub discarded: AtomicU64,
     /// Calls.
     pub calls: Calls,
@@ -72,6 +74,7 @@ impl Pool {
     pub(super) fn new(
         peer: &'static str,
         config: config::Gateway,
+        reuse: Reuse,
         counters: Arc<Counters>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
@@ -81,7 +84,7 @@ impl Pool {
             counters,
             tasks,
             stopping: CancellationToken::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(reuse)),
         });
         pool.tasks.spawn(sweep_regularly(Arc::downgrade(&pool), pool.stopping.clone()));
         pool
@@ -133,15 +136,47 @@ impl Pool {
 
     /// Closes the idle connections that the peer closed, or said something on unasked.
     fn sweep(&self) {
-        let stale: Vec<Connection> = {
+        let (stale, spoke) = {
             let mut state = self.state();
-            let idle = std::mem::take(&mut state.idle);
-            let (clean, stale) = idle.into_iter().partition(Connection::is_clean);
+            let (mut clean, mut stale, mut spoke) = (Vec::new(), Vec::new(), false);
+            for connection in std::mem::take(&mut state.idle) {
+                let idle = connection.idle();
+                spoke |= idle == Idle::Spoke;
+                if idle == Idle::Clean { &mut clean } else { &mut stale }.push(connection);
+            }
             state.idle = clean;
             state.open -= stale.len();
-            stale
+            (stale, spoke)
         };
         self.counters.discarded.fetch_add(stale.len() as u64, Relaxed);
+        drop(stale);
+        if spoke {
+            self.distrust();
+        }
+    }
+
+    /// Whether a connection that carried a call may carry another.
+    pub(super) fn trusts(&self) -> bool {
+        self.state().trust.holds(Instant::now())
+    }
+
+    /// The peer said something unasked: what it says next on any connection may be late, too.
+    pub(super) fn distrust(&self) {
+        let (trusted, idle) = {
+            let mut state = self.state();
+            let idle = std::mem::take(&mut state.idle);
+            state.open -= idle.len();
+            (state.trust.lose(Instant::now()), idle)
+        };
+        self.counters.discarded.fetch_add(idle.len() as u64, Relaxed);
+        drop(idle);
+        if trusted {
+            let gateway = self.peer;
+            tracing::warn!(
+                gateway,
+                "{gateway} says more than it is asked: for a while each connection to it is used once"
+            );
+        }
     }
 
     /// Whether connections may be opened.

@@ -15,6 +15,7 @@ use super::dispatch::Dispatcher;
 use super::gateway::Gateway;
 use super::message::Left;
 use super::reply::OwnerReply;
+use super::trust::Reuse;
 use super::turn::Turn;
 use crate::config;
 use crate::domain::{RoomId, UserId};
@@ -87,7 +88,7 @@ pub(super) struct Job {
 impl RoomGateway {
     /// Spawns the task that works the queue off; it ends after [`RoomGateway::shutdown`].
     pub fn new(config: &config::Gateways, tasks: &TaskTracker) -> Self {
-        let gateway = Gateway::new("room", &config.room, tasks);
+        let gateway = Gateway::new("room", &config.room, Reuse::WhileTrusted, tasks);
         let (jobs, arrivals) = mpsc::unbounded_channel();
         let (stop_by, stop) = watch::channel(None);
         let stopped = CancellationToken::new();
