@@ -34,6 +34,7 @@ mod connection;
 mod contract;
 mod durability;
 mod examples;
+mod faults;
 mod framing;
 mod fuzz;
 mod gateways;
