@@ -33,6 +33,24 @@ struct Start {
     signals: Signals,
     notifier: Notifier,
     passed: Passed,
+    exposure: Exposure,
+}
+
+/// Whether everybody on the machine can read a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exposure {
+    None,
+    /// It stands on the command line.
+    CommandLine,
+}
+
+impl Exposure {
+    fn of(args: &ServeArgs) -> Self {
+        match args.store.as_deref() {
+            Some(url) if url.contains('@') => Self::CommandLine,
+            Some(_) | None => Self::None,
+        }
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "before the log is set up")]
@@ -45,6 +63,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let exposure = Exposure::of(&args);
     let running = match Running::load(sources(args)) {
         Ok(running) => Arc::new(running),
         Err(mistakes) => {
@@ -68,7 +87,8 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
-    let served = runtime.block_on(serve(Start { running, filter, signals, notifier, passed }));
+    let served =
+        runtime.block_on(serve(Start { running, filter, signals, notifier, passed, exposure }));
     // What is still blocked now, say in a resolver, is not waited for without end.
     runtime.shutdown_timeout(BLOCKED_MAX);
     match served {
@@ -105,8 +125,14 @@ fn sources(args: ServeArgs) -> Sources {
 }
 
 async fn serve(start: Start) -> Result<(), StartError> {
-    let Start { running, filter, mut signals, notifier, passed } = start;
+    let Start { running, filter, mut signals, notifier, passed, exposure } = start;
     announce(&running.current());
+    if exposure == Exposure::CommandLine {
+        tracing::warn!(
+            "the store's password stands on the command line, where everybody on this machine can \
+             read it; a credential, a variable or the file keeps it"
+        );
+    }
     let started = Daemon::start(Arc::clone(&running), filter.clone(), passed).await;
     let daemon = started.inspect_err(|error| {
         notifier.send(&[NotifyState::Status(&chain(error).to_string())]);

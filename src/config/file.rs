@@ -248,7 +248,12 @@ impl<'a> Reader<'a> {
     }
 
     fn blame_kind(&mut self, path: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
-        self.blame_value(path, value, to_value(value), expected);
+        let found = match to_value(value) {
+            // It may be what should stand in the table, a secret among it.
+            Value::Text(_) => Value::Other("a string".to_owned()),
+            found @ (Value::Integer(_) | Value::Flag(_) | Value::Other(_)) => found,
+        };
+        self.blame_value(path, value, found, expected);
     }
 
     fn blame_value(&mut self, path: &str, at: &Spanned<DeValue<'_>>, found: Value, expected: &str) {

@@ -10,6 +10,8 @@ pub mod effective;
 mod environment;
 mod file;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod held;
 mod key;
 mod keys;
@@ -20,6 +22,7 @@ mod peers;
 #[cfg(test)]
 mod reference;
 pub mod running;
+mod secret;
 mod store_url;
 mod time_zone;
 pub mod tls;
@@ -33,6 +36,7 @@ use std::time::Duration;
 pub use self::key::Effect;
 pub use self::network::Network;
 pub use self::peers::Peer;
+pub use self::secret::Secret;
 pub use self::time_zone::TimeZone;
 
 use self::draft::Draft;
@@ -236,34 +240,6 @@ pub enum StoreUrl {
         /// are placeholders.
         node: Secret,
     },
-}
-
-/// A text that never appears in a log: it prints as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes the text into keeping.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for whoever really needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// `[store.redis]`

@@ -301,7 +301,7 @@ fn what_is_in_the_wrong_table_is_pointed_to_the_right_one() {
         "limits = 5\nstore = \"memory:\"\n[gateways]\nroom = []\n",
         &[
             "stated.toml:1:10: limits: found 5, expected a table: [limits]",
-            "stated.toml:2:9: store: found \"memory:\", expected a table: [store]",
+            "stated.toml:2:9: store: found a string, expected a table: [store]",
             "stated.toml:4:8: gateways.room: found an array, expected a table: [gateways.room]",
         ],
     );

@@ -18,6 +18,10 @@ pub(super) fn parse(text: &str) -> Result<Option<Secret>, String> {
     if !(BYTES_MIN..=BYTES_MAX).contains(&text.len()) {
         return Err(format!("it has {} characters", text.len()));
     }
+    // A variable with digits alone would be a number, and tells more people than it keeps out.
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("it is digits alone".to_owned());
+    }
     if !text.bytes().all(can_be_sent) {
         return Err("a character in it can't be sent as a bearer token".to_owned());
     }
@@ -34,7 +38,13 @@ mod tests {
         for good in ["0123456789abcdef", "aGVsbG8gd29ybGQgaGVsbG8=", &"x".repeat(512)] {
             assert_eq!(parse(good), Ok(Some(Secret::new(good))));
         }
-        for bad in ["short", "with a space in it", "with-umlaut-\u{e4}-in-it", &"x".repeat(513)] {
+        for bad in [
+            "short",
+            "with a space in it",
+            "with-umlaut-\u{e4}-in-it",
+            &"x".repeat(513),
+            "1234567890123456",
+        ] {
             let error = parse(bad).unwrap_err();
             assert!(!error.contains(bad), "{error}");
         }

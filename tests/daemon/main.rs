@@ -50,6 +50,7 @@ mod observability;
 mod package;
 mod reload;
 mod room_out;
+mod secrets;
 mod shared;
 mod soak;
 mod status;
