@@ -11,6 +11,9 @@ pub mod connection;
 pub mod daemon;
 pub mod domain;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod log;
 pub mod metrics;
 pub mod nightly;

@@ -3,6 +3,8 @@
 mod answer;
 mod api;
 mod dependency;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod guard;
 pub mod health;
 mod probes;

@@ -191,7 +191,7 @@ impl Members<'_> {
     }
 }
 
-fn parsed_user_times(json: &str) -> Result<Vec<UserTime>, Error> {
+pub(super) fn parsed_user_times(json: &str) -> Result<Vec<UserTime>, Error> {
     let entries: Vec<&RawValue> = serde_json::from_str(json)?;
     let entry = |(at, entry): (usize, &RawValue)| {
         let members = parsed_members(entry.get());

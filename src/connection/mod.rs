@@ -8,6 +8,8 @@ pub mod access;
 pub mod account;
 mod buffers;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod in_flight;
 mod members;
 pub mod passed;

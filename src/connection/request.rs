@@ -103,8 +103,7 @@ impl Request {
         if let Some(members) = scan::members(text) {
             return members.into_request();
         }
-        check_depth(payload)?;
-        parsed_members(text)?.into_request()
+        decode_slowly(text)
     }
 }
 
@@ -119,6 +118,12 @@ impl Request {
             Self::Room(_) => Server::Room,
         }
     }
+}
+
+/// The way of every message that does not look as peers write it, open to all others too.
+pub(super) fn decode_slowly(text: &str) -> Result<Request, Error> {
+    check_depth(text.as_bytes())?;
+    parsed_members(text)?.into_request()
 }
 
 impl<'a> Members<'a> {

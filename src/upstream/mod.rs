@@ -10,6 +10,8 @@ mod connect;
 mod dispatch;
 #[cfg(test)]
 mod fake;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod gateway;
 mod lease;
 mod line;

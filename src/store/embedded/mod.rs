@@ -14,6 +14,8 @@ mod acknowledged;
 mod disk;
 mod error;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod group;
 mod log;
 mod reader;

@@ -68,7 +68,7 @@ pub(super) fn keep_name(keep: KeepOnline) -> &'static str {
     }
 }
 
-fn read_batch(value: &Value) -> Result<Option<StoredBatch>> {
+pub(super) fn read_batch(value: &Value) -> Result<Option<StoredBatch>> {
     let mut id = None;
     let mut day = None;
     let mut closed_at = None;

@@ -37,7 +37,7 @@ impl Records {
 }
 
 /// Reads the nights from their hash, the newest first. What can't be read is passed over.
-fn read_history(value: &Value) -> Vec<PastNight> {
+pub(super) fn read_history(value: &Value) -> Vec<PastNight> {
     let fields = pairs_of(value);
     let undelivered: HashSet<Day> =
         fields.iter().filter_map(|(field, _)| day_in(field, "closed:")).collect();

@@ -15,6 +15,8 @@ mod doubts;
 mod forget;
 mod format;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod history;
 pub mod links;
 mod lookup;

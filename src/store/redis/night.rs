@@ -34,7 +34,7 @@ enum Ending {
 }
 
 /// Reads the night's hash. What is not ours or can't be read is passed over.
-fn read_night(value: &Value) -> StoredNight {
+pub(super) fn read_night(value: &Value) -> StoredNight {
     let mut night = Night { day: Day::FIRST, listed_at: None, undelivered: Vec::new() };
     let (mut swept, mut format) = (None, None);
     for (field, value) in pairs_of(value) {
