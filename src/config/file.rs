@@ -251,6 +251,7 @@ impl<'a> Reader<'a> {
         let found = match to_value(value) {
             // It may be what should stand in the table, a secret among it.
             Value::Text(_) => Value::Other("a string".to_owned()),
+            Value::List(_) => Value::Other("an array".to_owned()),
             found @ (Value::Integer(_) | Value::Flag(_) | Value::Other(_)) => found,
         };
         self.blame_value(path, value, found, expected);
