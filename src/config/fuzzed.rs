@@ -57,6 +57,10 @@ pub(crate) fn secrets(data: &[u8]) {
     // As a person would have it in mind: behind a colon and in front of an at.
     for url in [format!("{before}:{SECRET}@{after}"), format!("redis://{before}:{SECRET}@{after}")]
     {
+        // A folder's name is none.
+        if url.starts_with("embedded:") {
+            continue;
+        }
         let environment = vec![
             ("STATED_STORE__URL".into(), url.into()),
             ("STATED_ADMIN__TOKEN".into(), format!("{before}{SECRET}{after}").into()),
@@ -65,8 +69,7 @@ pub(crate) fn secrets(data: &[u8]) {
             Ok(config) => format!("{config:?} {:?}", config.listed()),
             Err(errors) => format!("{errors} {errors:?}"),
         };
-        let is_folder = text.contains("embedded:") || text.contains("memory:");
-        assert!(is_folder || !said.contains(SECRET), "{said}");
+        assert!(!said.contains(SECRET), "{said}");
     }
     assert!(!format!("{0:?} {0}", Secret::new(SECRET)).contains(SECRET));
 }
