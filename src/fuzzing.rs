@@ -34,6 +34,9 @@ mod tests {
 
     use super::*;
 
+    /// Inputs made of those that are kept, for each target: a second's worth.
+    const MUTATIONS: usize = 400;
+
     /// Inputs of a target: what fuzzers found worth keeping, and what once went wrong.
     fn inputs(name: &str) -> Vec<PathBuf> {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
@@ -53,6 +56,45 @@ mod tests {
                 let data = fs::read(&input).unwrap();
                 let outcome = catch_unwind(|| target(&data));
                 assert!(outcome.is_ok(), "{name} fails on {}", input.display());
+            }
+        }
+    }
+
+    /// What a fuzzer does, without its sense of what is new.
+    fn mutated(data: &[u8], other: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+        let mut mutated = data.to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..=mutated.len());
+            let end = at + random.usize(..=(mutated.len() - at).min(8));
+            match random.u8(..4) {
+                0 => drop(mutated.splice(at..end, [])),
+                1 => drop(mutated.splice(at..end, [random.u8(..)])),
+                2 => mutated
+                    .iter_mut()
+                    .skip(at)
+                    .take(1)
+                    .for_each(|byte| *byte ^= 1 << random.u8(..8)),
+                _ => {
+                    let from = random.usize(..=other.len());
+                    let to = from + random.usize(..=(other.len() - from).min(32));
+                    drop(mutated.splice(at..end, other[from..to].iter().copied()));
+                }
+            }
+        }
+        mutated
+    }
+
+    #[test]
+    fn what_is_near_to_that_is_as_it_should_be_too() {
+        let mut random = fastrand::Rng::new();
+        for (name, target) in TARGETS {
+            let inputs: Vec<_> = inputs(name).iter().map(|path| fs::read(path).unwrap()).collect();
+            for _ in 0..MUTATIONS {
+                let pick = |random: &mut fastrand::Rng| random.usize(..inputs.len());
+                let (one, other) = (pick(&mut random), pick(&mut random));
+                let data = mutated(&inputs[one], &inputs[other], &mut random);
+                let outcome = catch_unwind(|| target(&data));
+                assert!(outcome.is_ok(), "{name} fails on b\"{}\"", data.escape_ascii());
             }
         }
     }

@@ -39,6 +39,10 @@ impl Value {
 
 fn shown_text(text: &str) -> String {
     const CHARS_MAX: usize = 60;
+    // A key where the name of its file should be.
+    if text.contains("-----BEGIN") {
+        return "what is in a PEM file".to_owned();
+    }
     let masked = match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => {
             format!("{}://***{}", &text[..scheme], &text[at..])
@@ -76,6 +80,7 @@ mod tests {
             ("a\nb", r#""a\nb""#),
             ("redis://u:p@ss@h:1", r#""redis://***@h:1""#),
             ("u@h://x", r#""u@h://x""#),
+            ("-----BEGIN PRIVATE KEY-----\nhunter2", "what is in a PEM file"),
         ] {
             assert_eq!(Value::Text(text.to_owned()).shown(), expected);
         }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
@@ -25,8 +26,10 @@ const TOKEN: &str = "t0ken-from-a-credential";
 const NEXT_TOKEN: &str = "t0ken-of-the-next-day";
 /// What somebody takes for the token.
 const GUESS: &str = "t0ken-that-is-a-guess";
+/// What stands in a file that is named as a key.
+const KEY: &str = "k3y-that-is-a-text";
 /// None of these, nor a part that would give them away.
-const SECRETS: [&str; 6] = [PASSWORD, OTHER_PASSWORD, TOKEN, NEXT_TOKEN, GUESS, "t0k"];
+const SECRETS: [&str; 7] = [PASSWORD, OTHER_PASSWORD, TOKEN, NEXT_TOKEN, GUESS, KEY, "t0k"];
 
 const PATHS: [&str; 17] = [
     "/livez",
@@ -50,11 +53,15 @@ const PATHS: [&str; 17] = [
 
 /// All that was said, with where.
 #[derive(Default)]
-struct Said(Vec<(String, String)>);
+struct Said {
+    said: Vec<(String, String)>,
+    /// Lines of keys, secret too.
+    key_lines: Vec<String>,
+}
 
 impl Said {
     fn add(&mut self, place: &str, text: impl Into<String>) {
-        self.0.push((place.to_owned(), text.into()));
+        self.said.push((place.to_owned(), text.into()));
     }
 
     fn add_output(&mut self, place: &str, output: &Output) {
@@ -81,13 +88,29 @@ impl Said {
     }
 
     fn assert_without_secrets(&self) {
-        assert!(self.0.len() > 50, "something was said");
-        for (place, text) in &self.0 {
-            for secret in SECRETS {
+        let keys = self.key_lines.iter().map(String::as_str);
+        let secrets: Vec<&str> = SECRETS.into_iter().chain(keys).collect();
+        for (place, text) in &self.said {
+            for secret in &secrets {
                 assert!(!text.contains(secret), "{place} says {secret}: {text}");
             }
         }
     }
+}
+
+/// A certificate and its key in `folder`, by name.
+fn write_key(folder: &Path) -> (PathBuf, PathBuf) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (cert, key)
+}
+
+/// What of a key's file nobody may see.
+fn lines_of_key(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned).collect()
 }
 
 fn url(redis: &RedisServer, password: &str) -> String {
@@ -192,8 +215,16 @@ fn ask_with_the_program(daemon: &Daemon, credentials: &TempDir, said: &mut Said)
 }
 
 /// Configurations with a mistake at, before or behind each secret.
-fn wrong_files(redis: &RedisServer) -> Vec<String> {
+fn wrong_files(redis: &RedisServer, folder: &Path) -> Vec<String> {
     let url = url(redis, PASSWORD);
+    let (cert, key) = write_key(folder);
+    let (text, broken) = (folder.join("text.pem"), folder.join("broken.pem"));
+    fs::write(&text, KEY).unwrap();
+    let marks = ["-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"];
+    fs::write(&broken, [marks[0], KEY, marks[1], ""].join("\n")).unwrap();
+    let tls = |cert: &Path, key: &Path| {
+        format!("gateways.auth.tls = {{ ca = {cert:?}, cert = {cert:?}, key = {key:?} }}\n")
+    };
     let rest = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
     [
         format!("store.url = \"{}\"\n", url.replace("redis:", "redsi:")),
@@ -216,6 +247,12 @@ fn wrong_files(redis: &RedisServer) -> Vec<String> {
         format!("admin.tokne = \"{TOKEN}\"\n"),
         format!("admin = \"{TOKEN}\"\n"),
         format!("admin.token = {{ file = \"{TOKEN}\" }}\n"),
+        tls(&cert, &text),
+        tls(&cert, &broken),
+        tls(&text, &key),
+        tls(&key, &cert),
+        // The key itself, where its file should be named.
+        tls(&cert, Path::new(&[marks[0], KEY].join("\n"))),
         format!("[admin]\ntoken = '''{TOKEN}\n{TOKEN}'''\n"),
     ]
     .into_iter()
@@ -227,17 +264,23 @@ fn wrong_files(redis: &RedisServer) -> Vec<String> {
 fn nothing_that_is_said_in_a_full_run_holds_a_secret() {
     let redis = wait_for(RedisServer::start());
     demand(&redis, PASSWORD, None);
-    let right = setup(&url(&redis, PASSWORD));
-    let (daemon, credentials) = start(&right);
-    let mut said = Said::default();
+    let folder = TempDir::new().unwrap();
+    let (cert, key) = write_key(folder.path());
+    let right = |password| {
+        let tls = format!("{{ ca = {cert:?}, cert = {cert:?}, key = {key:?} }}");
+        setup(&url(&redis, password)).key("gateways.auth.tls", &tls)
+    };
+    let (daemon, credentials) = start(&right(PASSWORD));
+    let mut said = Said { key_lines: lines_of_key(&key), ..Said::default() };
     wait_until("redis lets it in", || !daemon.connect().ask(enter("u1")).contains("\"error\""));
     ask_as_peers_do(&daemon, &mut said);
     ask_all_of_the_api(&daemon, &mut said);
     ask_with_the_program(&daemon, &credentials, &mut said);
     // Another token and a password that waits for a restart; then all kinds of mistakes.
     fs::write(credentials.path().join("STATED_ADMIN__TOKEN"), NEXT_TOKEN).unwrap();
-    daemon.reload(&setup(&url(&redis, OTHER_PASSWORD)));
-    for wrong in wrong_files(&redis) {
+    daemon.reload(&right(OTHER_PASSWORD));
+    let wrong_folder = TempDir::new().unwrap();
+    for wrong in wrong_files(&redis, wrong_folder.path()) {
         daemon.reload_text(&wrong, "reload refused, nothing is changed: ");
     }
     demand(&redis, OTHER_PASSWORD, Some(PASSWORD));
@@ -261,7 +304,9 @@ fn no_mistake_in_a_configuration_is_told_with_a_secret() {
     let redis = wait_for(RedisServer::start());
     let dir = TempDir::new().unwrap();
     let mut said = Said::default();
-    for wrong in wrong_files(&redis) {
+    let wrong_files = wrong_files(&redis, dir.path());
+    said.key_lines = lines_of_key(&dir.path().join("key.pem"));
+    for wrong in wrong_files {
         let file = write_config(dir.path(), &wrong);
         for subcommand in ["check-config", "serve --config"] {
             let mut asked = command(dir.path());
@@ -326,9 +371,5 @@ fn the_journal_gets_no_secret_and_hears_of_one_on_the_command_line() {
     hear("MESSAGE=stopped");
     stopping.join().unwrap();
     assert!(child.wait().unwrap().success());
-    for (_, text) in &said.0 {
-        for secret in SECRETS {
-            assert!(!text.contains(secret), "the journal says {secret}: {text}");
-        }
-    }
+    said.assert_without_secrets();
 }

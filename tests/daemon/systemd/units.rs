@@ -81,6 +81,12 @@ fn the_unit_names_what_is_installed() {
     }
 }
 
+/// A core would hold the secrets.
+#[test]
+fn the_unit_leaves_no_core() {
+    assert_eq!(values(&unit("stated.service"), "LimitCORE"), ["0"]);
+}
+
 #[test]
 fn the_template_is_the_unit_with_a_name_in_it() {
     let mut expected = unit("stated.service");
