@@ -34,8 +34,8 @@ mod tests {
 
     use super::*;
 
-    /// Inputs made of those that are kept, for each target: a second's worth.
-    const MUTATIONS: usize = 400;
+    /// Inputs made of those that are kept, for each target: some seconds in all.
+    const MUTATIONS: usize = 2_000;
 
     /// Inputs of a target: what fuzzers found worth keeping, and what once went wrong.
     fn inputs(name: &str) -> Vec<PathBuf> {
