@@ -100,7 +100,7 @@ impl Daemon {
         let store = open_store(config, name(&listeners), &rest, &stop_rest)?;
         let context = Arc::new(Context {
             store: Arc::new(Observed::new(store)),
-            upstream: Arc::new(Upstream::new(&config.gateways, &rest)),
+            upstream: Arc::new(Upstream::new(&config.gateways, &loaded.tls.gateways, &rest)),
             running,
             day_closed: Notify::new(),
             metrics: Arc::default(),
@@ -145,7 +145,7 @@ impl Daemon {
     pub async fn reload(&self, filter: &Filter) -> Result<Arc<Loaded>, Refused> {
         reload::run(&self.context.running, filter, |loaded| {
             self.door.go_by(&loaded.config);
-            self.context.upstream.go_by(&loaded.config.gateways);
+            self.context.upstream.go_by(&loaded.config.gateways, &loaded.tls.gateways);
         })
         .await
     }

@@ -50,7 +50,7 @@ fn connect(runtime: &Runtime) -> DuplexStream {
     let tasks = TaskTracker::new();
     let context = Arc::new(Context {
         store: Arc::new(Observed::new(Store::Memory(MemoryStore::default()))),
-        upstream: Arc::new(Upstream::new(&Config::default().gateways, &tasks)),
+        upstream: Arc::new(Upstream::new(&Config::default().gateways, &Default::default(), &tasks)),
         running: Arc::new(Running::of(Config::default())),
         day_closed: Notify::new(),
         metrics: Arc::<Metrics>::default(),

@@ -55,7 +55,7 @@ fn router() -> Router {
     let gateways = &running.current().config.gateways;
     let context = Arc::new(Context {
         store: Arc::new(Observed::new(Store::Memory(MemoryStore::default()))),
-        upstream: Arc::new(Upstream::new(gateways, &tasks)),
+        upstream: Arc::new(Upstream::new(gateways, &Default::default(), &tasks)),
         running: Arc::clone(&running),
         day_closed: Notify::new(),
         metrics: Arc::default(),

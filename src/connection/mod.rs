@@ -402,7 +402,7 @@ mod tests {
         let gateways = Config::default().gateways;
         Arc::new(Context {
             store: Arc::new(Observed::new(Store::Memory(Default::default()))),
-            upstream: Arc::new(Upstream::new(&gateways, &TaskTracker::new())),
+            upstream: Arc::new(Upstream::new(&gateways, &Default::default(), &TaskTracker::new())),
             running: Arc::new(Running::of(Config::default())),
             day_closed: Notify::new(),
             metrics: Arc::default(),

@@ -43,9 +43,15 @@ pub enum HandshakeFailure {
     /// Both have nothing in common.
     #[error("no version or cipher of TLS in common")]
     NothingInCommon,
+    /// It says no and does not say why; TLS 1.2 has no better word for a missing certificate.
+    #[error("it broke off: no cipher in common, or no certificate of ours")]
+    BrokenOff,
     /// It hung up in the middle.
     #[error("it hung up during the handshake")]
     HungUp,
+    /// It took too long.
+    #[error("no end of the handshake in time")]
+    TimedOut,
     /// Something else is wrong with what it says.
     #[error("the handshake failed")]
     Other,
@@ -99,10 +105,12 @@ impl HandshakeFailure {
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => Self::OursRefused,
             AlertDescription::ProtocolVersion | AlertDescription::InsufficientSecurity => {
                 Self::NothingInCommon
             }
+            AlertDescription::HandshakeFailure => Self::BrokenOff,
             _ => Self::Other,
         }
     }

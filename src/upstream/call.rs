@@ -1,14 +1,11 @@
 //! One exchange on one connection: a message out, its reply in, and what is known if that fails.
 
 use std::io;
-use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::stream::Stream;
 use crate::connection::frame::{BrokenFraming, Decoder, Framing};
 
 /// The longest reply a peer may send (contract §8).
@@ -19,7 +16,7 @@ const REPLY_BYTES_USUAL: usize = 512;
 /// A connection to a peer.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     framing: Framing,
     /// Whether it lay in the pool since it was made: then the peer had time to close it.
     pooled: bool,
@@ -83,7 +80,7 @@ pub(super) enum Rest {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, framing: Framing) -> Self {
+    pub(super) fn new(stream: Stream, framing: Framing) -> Self {
         Self { stream, framing, pooled: false }
     }
 
@@ -95,15 +92,9 @@ impl Connection {
         self.pooled = true;
     }
 
-    /// Asks the system, not the runtime, whether the peer closed the connection or said something
-    /// unasked: the runtime may not have looked at the socket yet.
-    pub(super) fn idle(&self) -> Idle {
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(&self.stream).peek(&mut byte) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Clean,
-            Ok(1..) => Idle::Spoke,
-            Ok(0) | Err(_) => Idle::Closed,
-        }
+    /// What the peer did while nobody spoke with it.
+    pub(super) fn idle(&mut self) -> Idle {
+        self.stream.idle()
     }
 
     /// Sends `message` and waits for its reply. After a failure, or if the future is dropped, the
@@ -128,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// Counts in `sent` the bytes that the socket took.
+    /// Counts in `sent` the bytes that the socket took, or may have taken.
     async fn send_and_receive(
         &mut self,
         message: &[u8],
@@ -139,13 +130,19 @@ impl Connection {
         self.framing
             .put(message, &mut buffer)
             .map_err(|_| DropCause::Io(io::ErrorKind::InvalidInput))?;
-        while let Some(unsent) = buffer.get(*sent..).filter(|unsent| !unsent.is_empty()) {
+        if self.stream.may_send_unseen() {
+            *sent = 1;
+        }
+        let mut taken = 0;
+        while let Some(unsent) = buffer.get(taken..).filter(|unsent| !unsent.is_empty()) {
             match self.stream.write(unsent).await {
                 Ok(0) => return Err(DropCause::Closed),
-                Ok(taken) => *sent += taken,
+                Ok(bytes) => taken += bytes,
                 Err(error) => return Err(DropCause::Io(error.kind())),
             }
+            *sent = taken;
         }
+        self.stream.flush().await.map_err(|error| DropCause::Io(error.kind()))?;
         buffer.clear();
         self.receive(buffer).await
     }
@@ -160,7 +157,7 @@ impl Connection {
                 return Ok(Received { payload: payload.slice(found.start..found.end), rest });
             }
             buffer.reserve(REPLY_BYTES_USUAL);
-            match self.stream.read_buf(&mut buffer).await {
+            match self.stream.read(&mut buffer).await {
                 Ok(0) => return Err(DropCause::Closed),
                 Ok(_) => {}
                 Err(error) => return Err(DropCause::Io(error.kind())),

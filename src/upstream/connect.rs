@@ -8,11 +8,18 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::stream::{Stream, verdict};
+use crate::tls::{Calling, HandshakeFailure};
+
 /// A connection that carried nothing for this long is probed by the kernel. The peer's program
 /// never sees that: nothing but requests is ever written to it (contract §4).
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Between two of the kernel's probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a peer that asked for a certificate may take to refuse it. Nearly every one says at once
+/// that it took it; one that says nothing costs each new connection this time.
+const VERDICT_MAX: Duration = Duration::from_millis(250);
 
 /// Why no connection could be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +36,9 @@ pub enum ConnectFailure {
     /// The peer accepted the connection and closed it before anything was said.
     #[error("the peer hung up at once")]
     HungUp,
+    /// The peer accepted the connection, and could not be agreed with on TLS.
+    #[error("TLS: {0}")]
+    Handshake(HandshakeFailure),
     /// The daemon stops and opens no connection any more.
     #[error("the daemon is stopping")]
     Stopping,
@@ -40,14 +50,58 @@ impl ConnectFailure {
         match self {
             Self::TimedOut => true,
             Self::Io(kind) => kind == io::ErrorKind::TimedOut,
+            Self::Handshake(failure) => failure == HandshakeFailure::TimedOut,
             Self::Unresolved | Self::HungUp | Self::Stopping => false,
         }
     }
 }
 
-/// Opens a connection to `address`. Its name is resolved each time, for it may have moved.
-pub(super) async fn connect(address: &str, limit: Duration) -> Result<TcpStream, ConnectFailure> {
+/// Opens a connection to `address`, over TLS if there is a way to call so; the handshake has to be
+/// done within the limit too.
+pub(super) async fn connect(
+    address: &str,
+    limit: Duration,
+    calling: Option<&Calling>,
+) -> Result<Stream, ConnectFailure> {
     let deadline = Instant::now() + limit;
+    let stream = connect_in_the_clear(address, deadline).await?;
+    match calling {
+        None => Ok(Stream::Plain(stream)),
+        Some(calling) => shake_hands(address, stream, calling, deadline).await,
+    }
+}
+
+async fn shake_hands(
+    address: &str,
+    stream: TcpStream,
+    calling: &Calling,
+    deadline: Instant,
+) -> Result<Stream, ConnectFailure> {
+    let failed = ConnectFailure::Handshake;
+    let name = calling.server_name(address).ok_or(failed(HandshakeFailure::WrongName))?;
+    let agreed = timeout_at(deadline, calling.connector().connect(name, stream)).await;
+    let mut stream = match agreed {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let of_network = ConnectFailure::Io(error.kind());
+            return Err(HandshakeFailure::of(&error).map_or(of_network, failed));
+        }
+        Err(_) => return Err(failed(HandshakeFailure::TimedOut)),
+    };
+    if calling.was_asked() {
+        let until = deadline.min(Instant::now() + VERDICT_MAX);
+        if let Ok(verdict) = timeout_at(until, verdict(&mut stream)).await {
+            verdict.map_err(failed)?;
+        }
+    }
+    Ok(Stream::over_tls(stream))
+}
+
+/// The name is resolved each time, for it may have moved.
+async fn connect_in_the_clear(
+    address: &str,
+    deadline: Instant,
+) -> Result<TcpStream, ConnectFailure> {
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host(address)).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(_)) => return Err(ConnectFailure::Unresolved),
@@ -93,7 +147,8 @@ mod tests {
         // `localhost` often is ::1 before 127.0.0.1; the peer listens on the latter only.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stream = connect(&format!("localhost:{port}"), LIMIT).await.unwrap();
+        let stream = connect(&format!("localhost:{port}"), LIMIT, None).await.unwrap();
+        let Stream::Plain(stream) = stream else { panic!("nobody wanted TLS") };
         assert!(stream.nodelay().unwrap());
         assert!(SockRef::from(&stream).keepalive().unwrap());
     }
@@ -104,8 +159,8 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let refused = ConnectFailure::Io(io::ErrorKind::ConnectionRefused);
-        assert_eq!(connect(&address, LIMIT).await.unwrap_err(), refused);
-        let unresolved = connect("no port here", LIMIT).await.unwrap_err();
+        assert_eq!(connect(&address, LIMIT, None).await.unwrap_err(), refused);
+        let unresolved = connect("no port here", LIMIT, None).await.unwrap_err();
         assert_eq!(unresolved, ConnectFailure::Unresolved);
     }
 }

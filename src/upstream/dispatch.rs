@@ -286,7 +286,7 @@ mod tests {
     }
 
     fn gateway(config: &config::Gateways) -> RoomGateway {
-        RoomGateway::new(config, &TaskTracker::new())
+        RoomGateway::new(config, None, &TaskTracker::new())
     }
 
     async fn start() -> (Peer, RoomGateway) {

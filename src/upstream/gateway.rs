@@ -11,11 +11,12 @@ use super::breaker::Stand;
 use super::call::{DropCause, Failure, Received, Rest};
 use super::connect::ConnectFailure;
 use super::line::{NoConnection, Patience};
-use super::pool::{Counters, Pool};
+use super::pool::{Counters, Pool, Way};
 use super::reply::{Reply, is_error};
 use super::standing::Standing;
 use super::trust::Reuse;
 use crate::config;
+use crate::tls::Calling;
 
 /// How long a caller waits for a trial connection to a peer that did not answer the last ones.
 const TRIAL_PATIENCE: Duration = Duration::from_millis(250);
@@ -92,24 +93,27 @@ impl Gateway {
     pub fn new(
         peer: &'static str,
         config: &config::Gateway,
+        calling: Option<Calling>,
         reuse: Reuse,
         tasks: &TaskTracker,
     ) -> Self {
         let counters = Arc::new(Counters::default());
-        let pool = Pool::new(peer, config.clone(), reuse, Arc::clone(&counters), tasks.clone());
+        let way = Way { config: Arc::new(config.clone()), calling };
+        let pool = Pool::new(peer, way, reuse, Arc::clone(&counters), tasks.clone());
         Self { peer, reuse, pool: Arc::new(ArcSwap::new(pool)), counters, tasks: tasks.clone() }
     }
 
     /// Goes by this from now on. A call that has begun keeps the time it was given; if its message is
     /// on the way, it ends where it was sent to, else it goes to the new address.
-    pub fn go_by(&self, config: &config::Gateway) {
+    pub fn go_by(&self, config: &config::Gateway, calling: Option<Calling>) {
         let pool = self.pool.load_full();
         let before = pool.config();
-        if (&before.address, before.framing) == (&config.address, config.framing) {
-            return pool.go_by(config.clone());
+        let way = Way { config: Arc::new(config.clone()), calling };
+        if is_same_peer(&before, config) {
+            return pool.go_by(way);
         }
         let counters = Arc::clone(&self.counters);
-        let next = Pool::new(self.peer, config.clone(), self.reuse, counters, self.tasks.clone());
+        let next = Pool::new(self.peer, way, self.reuse, counters, self.tasks.clone());
         // Whoever is sent away from the old one must find the new one.
         self.pool.store(next);
         pool.retire();
@@ -173,6 +177,13 @@ impl Gateway {
             Stand::Open { retry_at, .. } => Some(retry_at),
         }
     }
+}
+
+/// Whether connections to the one are as good as connections to the other. A certificate that was
+/// renewed changes nothing for those that stand.
+fn is_same_peer(one: &config::Gateway, other: &config::Gateway) -> bool {
+    let whom = |config: &config::Gateway| (config.tls.is_on(), config.tls.server_name.clone());
+    (&one.address, one.framing) == (&other.address, other.framing) && whom(one) == whom(other)
 }
 
 /// Why an exchange came to nothing.
@@ -302,7 +313,7 @@ mod tests {
     const REFUSED: ConnectFailure = ConnectFailure::Io(std::io::ErrorKind::ConnectionRefused);
 
     fn gateway(config: &config::Gateway) -> Gateway {
-        Gateway::new("peer", config, Reuse::WhileTrusted, &TaskTracker::new())
+        Gateway::new("peer", config, None, Reuse::WhileTrusted, &TaskTracker::new())
     }
 
     async fn start(framing: Framing) -> (Peer, Gateway) {
@@ -424,7 +435,7 @@ mod tests {
             let mut talk = before.accept().await;
             assert_eq!(talk.hear().await.unwrap(), "under way");
             eventually(|| gateway.standing().waiting == 2).await;
-            gateway.go_by(&new);
+            gateway.go_by(&new, None);
             let mut moved = after.accept().await;
             echo_once(&mut moved).await;
             echo_once(&mut moved).await;
@@ -446,7 +457,7 @@ mod tests {
         let _hole = dead.black_hole().await;
         let (reply, _talk) = join!(call(&gateway, "hi"), async {
             eventually(|| gateway.standing().waiting == 1).await;
-            gateway.go_by(&config(after.address(), Framing::Length4));
+            gateway.go_by(&config(after.address(), Framing::Length4), None);
             let mut talk = after.accept().await;
             echo_once(&mut talk).await;
             talk
@@ -464,10 +475,10 @@ mod tests {
         let talks = async {
             let first = peer.accept().await;
             eventually(|| gateway.standing().waiting == 2).await;
-            gateway.go_by(&of_size(3));
+            gateway.go_by(&of_size(3), None);
             let mut talks = [first, peer.accept().await, peer.accept().await];
             eventually(|| gateway.standing().in_use == 3).await;
-            gateway.go_by(&of_size(1));
+            gateway.go_by(&of_size(1), None);
             for talk in &mut talks {
                 echo_once(talk).await;
             }
@@ -581,7 +592,7 @@ mod tests {
     async fn a_connection_that_may_not_be_used_again_is_closed_with_the_answer() {
         let peer = Peer::new(Framing::Length4).await;
         let config = config(peer.address(), Framing::Length4);
-        let gateway = Gateway::new("peer", &config, Reuse::Never, &TaskTracker::new());
+        let gateway = Gateway::new("peer", &config, None, Reuse::Never, &TaskTracker::new());
         for _ in 0..3 {
             assert_eq!(connected(&peer, &gateway).await.hear().await, None);
         }

@@ -21,6 +21,7 @@ mod reply;
 mod report;
 mod room;
 mod standing;
+mod stream;
 mod trust;
 mod turn;
 
@@ -38,7 +39,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::trust::Reuse;
-use crate::config;
+use crate::{config, tls};
 
 /// The ways to all peers.
 #[derive(Debug)]
@@ -53,12 +54,15 @@ pub struct Upstream {
 
 impl Upstream {
     /// Opens no connection yet. What it spawns on `tasks` ends after [`Upstream::shutdown`].
-    pub fn new(config: &config::Gateways, tasks: &TaskTracker) -> Self {
+    pub fn new(config: &config::Gateways, tls: &tls::Gateways, tasks: &TaskTracker) -> Self {
+        let gateway = |peer, config, calling: &Option<_>, reuse| {
+            Gateway::new(peer, config, calling.clone(), reuse, tasks)
+        };
         Self {
-            room: RoomGateway::new(config, tasks),
-            signaling: Gateway::new("signaling", &config.signaling, Reuse::WhileTrusted, tasks),
+            room: RoomGateway::new(config, tls.room.clone(), tasks),
+            signaling: gateway("signaling", &config.signaling, &tls.signaling, Reuse::WhileTrusted),
             // Its answer is what lets the daemon forget study times.
-            auth: Gateway::new("auth", &config.auth, Reuse::Never, tasks),
+            auth: gateway("auth", &config.auth, &tls.auth, Reuse::Never),
         }
     }
 
@@ -68,10 +72,10 @@ impl Upstream {
     }
 
     /// Goes by this from now on; what is under way comes to its end.
-    pub fn go_by(&self, config: &config::Gateways) {
-        self.room.go_by(config);
-        self.signaling.go_by(&config.signaling);
-        self.auth.go_by(&config.auth);
+    pub fn go_by(&self, config: &config::Gateways, tls: &tls::Gateways) {
+        self.room.go_by(config, tls.room.clone());
+        self.signaling.go_by(&config.signaling, tls.signaling.clone());
+        self.auth.go_by(&config.auth, tls.auth.clone());
     }
 
     /// Tells room what is still to be told, by `deadline`, then closes all connections.

@@ -25,6 +25,7 @@ use super::standing::Standing;
 use super::trust::Reuse;
 use crate::config;
 use crate::throttle::{Cause, admits};
+use crate::tls::Calling;
 
 /// While others hold the open connections and a trial is under way, a caller in line looks after
 /// this time whether another trial is due.
@@ -39,12 +40,20 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Pool {
     /// `room`, `signaling` or `auth`.
     pub(super) peer: &'static str,
-    /// Its address and framing stay the same.
-    config: ArcSwap<config::Gateway>,
+    /// Its address and framing stay the same, and so does whether it is called over TLS.
+    way: ArcSwap<Way>,
     counters: Arc<Counters>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     state: Mutex<State>,
+}
+
+/// How the peer is called.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) config: Arc<config::Gateway>,
+    /// Over TLS, if so.
+    pub(super) calling: Option<Calling>,
 }
 
 /// What became of a peer's connections, and of calls on them, so far.
@@ -73,14 +82,14 @@ struct Waiting {
 impl Pool {
     pub(super) fn new(
         peer: &'static str,
-        config: config::Gateway,
+        way: Way,
         reuse: Reuse,
         counters: Arc<Counters>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let pool = Arc::new(Self {
             peer,
-            config: ArcSwap::from_pointee(config),
+            way: ArcSwap::from_pointee(way),
             counters,
             tasks,
             stopping: CancellationToken::new(),
@@ -110,14 +119,14 @@ impl Pool {
 
     /// What it goes by.
     pub(super) fn config(&self) -> Arc<config::Gateway> {
-        self.config.load_full()
+        Arc::clone(&self.way.load().config)
     }
 
     /// Goes by these limits from now on; address and framing are the same as before. A call that has
     /// begun keeps the time it was given.
-    pub(super) fn go_by(self: &Arc<Self>, config: config::Gateway) {
-        let connections_max = config.pool_size.max(1);
-        self.config.store(Arc::new(config));
+    pub(super) fn go_by(self: &Arc<Self>, way: Way) {
+        let connections_max = way.config.pool_size.max(1);
+        self.way.store(Arc::new(way));
         let surplus: Vec<Connection> = {
             let mut state = self.state();
             let surplus = state.open.saturating_sub(connections_max).min(state.idle.len());
@@ -131,7 +140,7 @@ impl Pool {
 
     /// Connections at the most.
     fn connections_max(&self) -> usize {
-        self.config.load().pool_size.max(1)
+        self.way.load().config.pool_size.max(1)
     }
 
     /// Closes the idle connections that the peer closed, or said something on unasked.
@@ -139,7 +148,7 @@ impl Pool {
         let (stale, spoke) = {
             let mut state = self.state();
             let (mut clean, mut stale, mut spoke) = (Vec::new(), Vec::new(), false);
-            for connection in std::mem::take(&mut state.idle) {
+            for mut connection in std::mem::take(&mut state.idle) {
                 let idle = connection.idle();
                 spoke |= idle == Idle::Spoke;
                 if idle == Idle::Clean { &mut clean } else { &mut stale }.push(connection);
@@ -284,8 +293,9 @@ impl Pool {
 
     async fn open_one(self: Arc<Self>) {
         let started = Instant::now();
-        let config = self.config();
-        let opening = connect(&config.address, config.connect_timeout);
+        let way = self.way.load_full();
+        let Way { config, calling } = &*way;
+        let opening = connect(&config.address, config.connect_timeout, calling.as_ref());
         match self.stopping.run_until_cancelled(opening).await {
             Some(Ok(stream)) => self.opened(Connection::new(stream, config.framing)),
             Some(Err(cause)) => self.opening_failed(cause, started),

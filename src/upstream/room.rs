@@ -20,6 +20,7 @@ use super::turn::Turn;
 use crate::config;
 use crate::domain::{RoomId, UserId};
 use crate::places::{NoPlace, Place, Places};
+use crate::tls::Calling;
 
 /// A room-out that was never tried is not dropped before this, however short `retry_for` is.
 const UNTRIED_MIN: Duration = Duration::from_secs(1);
@@ -87,8 +88,8 @@ pub(super) struct Job {
 
 impl RoomGateway {
     /// Spawns the task that works the queue off; it ends after [`RoomGateway::shutdown`].
-    pub fn new(config: &config::Gateways, tasks: &TaskTracker) -> Self {
-        let gateway = Gateway::new("room", &config.room, Reuse::WhileTrusted, tasks);
+    pub fn new(config: &config::Gateways, calling: Option<Calling>, tasks: &TaskTracker) -> Self {
+        let gateway = Gateway::new("room", &config.room, calling, Reuse::WhileTrusted, tasks);
         let (jobs, arrivals) = mpsc::unbounded_channel();
         let (stop_by, stop) = watch::channel(None);
         let stopped = CancellationToken::new();
@@ -114,10 +115,10 @@ impl RoomGateway {
 
     /// Goes by this from now on. What is queued stays queued, is tried for as long as it says here,
     /// and is told at the new address unless it is on its way to the old one.
-    pub fn go_by(&self, config: &config::Gateways) {
+    pub fn go_by(&self, config: &config::Gateways, calling: Option<Calling>) {
         self.retry_for.store(Arc::new(config.room_retry_for));
         self.places.allow(config.room_queue_max);
-        self.gateway.go_by(&config.room);
+        self.gateway.go_by(&config.room, calling);
     }
 
     /// Room is told as soon as it can be; never waits. A full queue drops the newcomer.

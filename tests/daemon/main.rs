@@ -13,6 +13,7 @@ mod redis_store;
 mod servers;
 mod stores;
 
+mod certificates;
 mod fleet;
 mod harness;
 mod http;
@@ -56,3 +57,4 @@ mod soak;
 mod status;
 mod systemd;
 mod tidy;
+mod tls;
