@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use crate::store::redis::{Deliverer, RedisStore};
 use crate::store::{Observed, StateStore, Store};
 use crate::systemd::vitals::Vitals;
 use crate::throttle;
+use crate::tls::Texts;
 use crate::upstream::Upstream;
 
 /// The last steps get this long each even if the grace period is over.
@@ -63,6 +65,8 @@ pub struct Daemon {
     /// Where it listens, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     context: Arc<Context>,
+    /// What connections to Redis go by.
+    redis_tls: Arc<ArcSwapOption<Texts>>,
     registry: Arc<Registry>,
     nightly: Arc<Nightly>,
     door: Arc<Door>,
@@ -97,7 +101,9 @@ impl Daemon {
         let admin = Server::bind(&config.admin.address).await.map_err(StartError::Admin)?;
         let (stop_serving, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (serving, rest) = (TaskTracker::new(), TaskTracker::new());
-        let store = open_store(config, name(&listeners), &rest, &stop_rest)?;
+        let redis_tls = Arc::new(ArcSwapOption::from_pointee(loaded.tls.redis.clone()));
+        let tls = Arc::clone(&redis_tls);
+        let store = open_store(config, tls, name(&listeners), &rest, &stop_rest)?;
         let context = Arc::new(Context {
             store: Arc::new(Observed::new(store)),
             upstream: Arc::new(Upstream::new(&config.gateways, &loaded.tls.gateways, &rest)),
@@ -114,6 +120,7 @@ impl Daemon {
         let daemon = Self {
             addresses,
             context,
+            redis_tls,
             registry,
             nightly,
             door,
@@ -146,6 +153,7 @@ impl Daemon {
         reload::run(&self.context.running, filter, |loaded| {
             self.door.go_by(&loaded.config);
             self.context.upstream.go_by(&loaded.config.gateways, &loaded.tls.gateways);
+            self.redis_tls.store(loaded.tls.redis.clone().map(Arc::new));
         })
         .await
     }
@@ -189,7 +197,8 @@ impl Daemon {
         let (vitals, stop) = (self.vitals(), self.stop_rest.clone());
         self.rest.spawn(async move { health.look(context, vitals, stop).await });
         let (tasks, stop) = (self.rest.clone(), self.stop_rest.clone());
-        self.rest.spawn(async move { server.serve(router, tasks, stop).await });
+        let running = Arc::clone(&self.context.running);
+        self.rest.spawn(async move { server.serve(router, running, tasks, stop).await });
     }
 
     fn start_night(&self) {
@@ -263,6 +272,7 @@ fn name(listeners: &[Listener]) -> String {
 
 fn open_store(
     config: &Config,
+    tls: Arc<ArcSwapOption<Texts>>,
     name: String,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -278,7 +288,8 @@ fn open_store(
             Ok(Store::Embedded(store))
         }
         StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
-            Ok(Store::Redis(RedisStore::open(&config.store, Deliverer { name }, tasks, stop)?))
+            let deliverer = Deliverer { name };
+            Ok(Store::Redis(RedisStore::open(&config.store, tls, deliverer, tasks, stop)?))
         }
     }
 }

@@ -15,20 +15,26 @@ use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ADMIN_ADDRESS;
+use crate::config::running::Running;
 use crate::connection::accept::BindError;
 use crate::throttle::{Cause, admits};
+use crate::tls::{HandshakeFailure, Listening};
 
 /// Connections at once; whoever comes then is closed on.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take over a request's head, and stay away between two requests.
 const HEAD_MAX: Duration = Duration::from_secs(5);
+/// How long a client may take over a handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// The longest head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a connection may last. It also ends one whose client never reads.
@@ -101,7 +107,13 @@ impl Server {
     }
 
     /// Answers until `stop`; each connection is a task of `tasks`.
-    pub async fn serve(self, router: Router, tasks: TaskTracker, stop: CancellationToken) {
+    pub async fn serve(
+        self,
+        router: Router,
+        running: Arc<Running>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
@@ -119,9 +131,16 @@ impl Server {
                         }
                         continue;
                     };
-                    let (router, stop) = (router.clone(), stop.clone());
+                    let service = Introduced::new(router.clone(), peer);
+                    let acceptor = running.now().tls.admin.as_ref().map(Listening::acceptor);
+                    let stop = stop.clone();
                     tasks.spawn(async move {
-                        answer(stream, Introduced::new(router, peer), stop).await;
+                        match acceptor {
+                            None => answer(stream, service, stop).await,
+                            Some(acceptor) => {
+                                answer_over_tls(stream, acceptor, service, stop).await
+                            }
+                        }
                         drop(place);
                     });
                 }
@@ -137,8 +156,33 @@ impl Server {
     }
 }
 
+/// Shakes hands with a client, then answers it. One that is turned away is told so by TLS.
+async fn answer_over_tls(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    service: Introduced,
+    stop: CancellationToken,
+) {
+    let Asker(peer) = service.asker;
+    let agreed = timeout(HANDSHAKE_MAX, acceptor.accept(stream));
+    let failure = match stop.run_until_cancelled(agreed).await {
+        None => return,
+        Some(Ok(Ok(stream))) => return answer(stream, service, stop).await,
+        Some(Err(_)) => HandshakeFailure::TimedOut.to_string(),
+        Some(Ok(Err(error))) => {
+            HandshakeFailure::of(&error).map_or_else(|| error.to_string(), |why| why.to_string())
+        }
+    };
+    if admits(Cause::AdminRefused) {
+        tracing::warn!(%peer, "the admin server can't speak TLS with a client: {failure}");
+    }
+}
+
 /// Answers one client's requests. How its connection ends is the client's business.
-async fn answer(stream: TcpStream, service: Introduced, stop: CancellationToken) {
+async fn answer<S>(stream: S, service: Introduced, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)

@@ -15,6 +15,7 @@ mod send;
 mod serve;
 mod signals;
 mod status;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -145,6 +146,8 @@ pub struct SendArgs {
     /// How long to wait for a connection and for each reply
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     timeout: Duration,
+    #[command(flatten)]
+    tls: tls::TlsArgs,
     /// Messages; - reads them from standard input, one a line
     #[arg(value_name = "JSON", required = true)]
     messages: Vec<String>,

@@ -3,11 +3,14 @@
 use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bytes::BytesMut;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::SendArgs;
 use crate::connection::frame::{BrokenFraming, Decoder, PayloadTooLong};
+use crate::tls;
 
 /// The longest reply that is taken.
 const REPLY_BYTES_MAX: usize = 64 << 20;
@@ -21,6 +24,12 @@ const NOT_ASKED: u8 = 2;
 enum Error {
     #[error("can't reach {address}: {source}")]
     Connect { address: String, source: io::Error },
+    #[error("TLS can't be spoken: {0}")]
+    Files(#[from] tls::Error),
+    #[error("{0} can't be in a certificate")]
+    Name(String),
+    #[error("TLS can't be spoken with {address}: {source}")]
+    Tls { address: String, source: rustls::Error },
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
     #[error("the daemon closed the connection without a reply")]
@@ -69,9 +78,41 @@ fn send_all(args: &SendArgs) -> Result<AnyError, Error> {
 }
 
 struct Peer {
-    stream: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     buffer: BytesMut,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// The handshake is made with the first message.
+    fn new(socket: TcpStream, args: &SendArgs) -> Result<Self, Error> {
+        let Some(calling) = args.tls.calling()? else { return Ok(Self::Plain(socket)) };
+        let address = || args.addr.clone();
+        let name = calling.server_name(&args.addr).ok_or_else(|| Error::Name(address()))?;
+        let config = Arc::clone(calling.connector().config());
+        let failed = |source| Error::Tls { address: address(), source };
+        let session = ClientConnection::new(config, name).map_err(failed)?;
+        Ok(Self::Tls(Box::new(StreamOwned::new(session, socket))))
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(bytes),
+            Self::Tls(session) => session.write_all(bytes).and_then(|()| session.flush()),
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(into),
+            Self::Tls(session) => session.read(into),
+        }
+    }
 }
 
 impl Peer {
@@ -84,6 +125,7 @@ impl Peer {
                     stream.set_read_timeout(Some(args.timeout))?;
                     stream.set_write_timeout(Some(args.timeout))?;
                     let decoder = Decoder::new(args.framing, REPLY_BYTES_MAX);
+                    let stream = Stream::new(stream, args)?;
                     return Ok(Self { stream, decoder, buffer: BytesMut::new() });
                 }
                 Err(error) => last = error,

@@ -12,10 +12,19 @@ use super::{Secret, StoreUrl};
 pub(super) const EXPECTED: &str = "memory:, embedded:DIR, redis://[USER:PASSWORD@]HOST:PORT[/DB], \
      rediss://[USER:PASSWORD@]HOST:PORT[/DB], \
      redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT,… or \
-     redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT,…/MASTER[/DB]";
+     redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT,…/MASTER[/DB]; over TLS \
+     rediss+cluster: and rediss+sentinel:";
 
-const SCHEMES: [&str; 6] =
-    ["memory:", "embedded:", "redis:", "rediss:", "redis+cluster:", "redis+sentinel:"];
+const SCHEMES: [&str; 8] = [
+    "memory:",
+    "embedded:",
+    "redis:",
+    "rediss:",
+    "redis+cluster:",
+    "rediss+cluster:",
+    "redis+sentinel:",
+    "rediss+sentinel:",
+];
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
@@ -38,9 +47,12 @@ impl fmt::Display for StoreUrl {
                 let (scheme, _) = url.expose().split_once(':').unwrap_or_default();
                 write!(f, "{scheme}://{}", without_credentials(url))
             }
-            Self::RedisCluster(nodes) => write!(f, "redis+cluster://{}", list(nodes)),
+            Self::RedisCluster(nodes) => {
+                write!(f, "{}+cluster://{}", self.redis_or_rediss(), list(nodes))
+            }
             Self::RedisSentinel { sentinels, master, node } => {
-                write!(f, "redis+sentinel://{}/{master}", list(sentinels))?;
+                let scheme = self.redis_or_rediss();
+                write!(f, "{scheme}+sentinel://{}/{master}", list(sentinels))?;
                 match without_credentials(node).split_once('/') {
                     Some((_, database)) => write!(f, "/{database}"),
                     None => Ok(()),
@@ -51,6 +63,10 @@ impl fmt::Display for StoreUrl {
 }
 
 impl StoreUrl {
+    fn redis_or_rediss(&self) -> &'static str {
+        if self.is_encrypted() { "rediss" } else { "redis" }
+    }
+
     /// Whether it is a Redis that is called over TLS.
     pub fn is_encrypted(&self) -> bool {
         let encrypted = |url: &Secret| url.expose().starts_with("rediss:");
@@ -101,8 +117,10 @@ pub(super) fn parse(text: &str) -> Result<StoreUrl, String> {
         "memory:" => Err("nothing may follow memory:".to_owned()),
         "embedded:" => embedded(body),
         "redis:" | "rediss:" => redis(scheme, parts(body)?),
-        "redis+cluster:" => cluster(parts(body)?),
-        "redis+sentinel:" => sentinel(parts(body)?),
+        "redis+cluster:" => cluster("redis", parts(body)?),
+        "rediss+cluster:" => cluster("rediss", parts(body)?),
+        "redis+sentinel:" => sentinel("redis", parts(body)?),
+        "rediss+sentinel:" => sentinel("rediss", parts(body)?),
         _ => match nearest(scheme, SCHEMES) {
             Some(known) => Err(format!("no such scheme; did you mean {known}?")),
             None => Err("no such scheme".to_owned()),
@@ -148,15 +166,15 @@ fn redis(scheme: &str, parts: Parts<'_>) -> Result<StoreUrl, String> {
     Ok(StoreUrl::Redis(Secret::new(format!("{scheme}//{}{host}{database}", parts.credentials))))
 }
 
-fn cluster(parts: Parts<'_>) -> Result<StoreUrl, String> {
+fn cluster(scheme: &str, parts: Parts<'_>) -> Result<StoreUrl, String> {
     if !parts.path.is_empty() {
         return Err("a cluster has no numbered databases".to_owned());
     }
-    let node = |host| Secret::new(format!("redis://{}{host}", parts.credentials));
+    let node = |host| Secret::new(format!("{scheme}://{}{host}", parts.credentials));
     Ok(StoreUrl::RedisCluster(hosts(parts.hosts, REDIS_PORT)?.map(node).collect()))
 }
 
-fn sentinel(parts: Parts<'_>) -> Result<StoreUrl, String> {
+fn sentinel(scheme: &str, parts: Parts<'_>) -> Result<StoreUrl, String> {
     let (master, rest) = parts.path.split_once('/').unwrap_or((parts.path, ""));
     if master.is_empty() {
         return Err("the master's name is missing after the hosts".to_owned());
@@ -164,9 +182,12 @@ fn sentinel(parts: Parts<'_>) -> Result<StoreUrl, String> {
     let sentinels = hosts(parts.hosts, SENTINEL_PORT)?;
     let database = database(rest)?;
     Ok(StoreUrl::RedisSentinel {
-        sentinels: sentinels.map(|host| Secret::new(format!("redis://{host}"))).collect(),
+        sentinels: sentinels.map(|host| Secret::new(format!("{scheme}://{host}"))).collect(),
         master: master.to_owned(),
-        node: Secret::new(format!("redis://{}127.0.0.1:{REDIS_PORT}{database}", parts.credentials)),
+        node: Secret::new(format!(
+            "{scheme}://{}127.0.0.1:{REDIS_PORT}{database}",
+            parts.credentials
+        )),
     })
 }
 
@@ -251,6 +272,16 @@ mod tests {
                 "redis+sentinel://u:p@a:1,b/main/3",
                 vec!["redis://a:1", "redis://b:26379", "redis://u:p@127.0.0.1:6379/3"],
                 "redis+sentinel://a:1,b:26379/main/3",
+            ),
+            (
+                "rediss+cluster://a:1,b",
+                vec!["rediss://a:1", "rediss://b:6379"],
+                "rediss+cluster://a:1,b:6379",
+            ),
+            (
+                "rediss+sentinel://u:p@a:1/main",
+                vec!["rediss://a:1", "rediss://u:p@127.0.0.1:6379"],
+                "rediss+sentinel://a:1/main",
             ),
             (
                 "redis+sentinel://a:1/main",

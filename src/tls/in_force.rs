@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::certificate::Certificate;
 use super::error::{Error, Problem};
-use super::{Calling, Listening};
+use super::{Calling, Listening, Texts};
 use crate::config::tls::{Authorities, CallingTls, ListeningTls};
 use crate::config::{Config, StoreUrl};
 
@@ -18,7 +18,7 @@ pub struct InForce {
     /// Of the ways to the services that are called.
     pub gateways: Gateways,
     /// Of the way to Redis.
-    pub redis: Option<Calling>,
+    pub redis: Option<Texts>,
 }
 
 /// Of the ways to the services that are called.
@@ -82,15 +82,14 @@ impl InForce {
         let listening = listen.chain([("admin".to_owned(), self.admin.as_ref())]);
         let listening = listening.map(|(table, one)| (table, one.map(|one| &one.certificate)));
         let Gateways { room, signaling, auth } = &self.gateways;
+        let redis = self.redis.as_ref().and_then(|texts| texts.certificate.as_ref());
         let calling = [
-            ("gateways.room", room),
-            ("gateways.signaling", signaling),
-            ("gateways.auth", auth),
-            ("store.redis", &self.redis),
+            ("gateways.room", of_gateway(room)),
+            ("gateways.signaling", of_gateway(signaling)),
+            ("gateways.auth", of_gateway(auth)),
+            ("store.redis", redis),
         ];
-        let calling = calling.into_iter().map(|(table, one)| {
-            (table.to_owned(), one.as_ref().and_then(|one| one.certificate.as_ref()))
-        });
+        let calling = calling.into_iter().map(|(table, one)| (table.to_owned(), one));
         let all = listening.chain(calling);
         all.filter_map(|(table, one)| Some((format!("{table}.tls.cert"), one?))).collect()
     }
@@ -100,6 +99,10 @@ impl InForce {
         let certificates = self.certificates().into_iter();
         certificates.filter_map(|(key, one)| Some(format!("{key} {}", one.doubt()?))).collect()
     }
+}
+
+fn of_gateway(calling: &Option<Calling>) -> Option<&Certificate> {
+    calling.as_ref()?.certificate.as_ref()
 }
 
 impl Reader<'_> {
@@ -121,8 +124,15 @@ impl Reader<'_> {
     }
 
     /// A Redis behind TLS is trusted as the system says, unless something else is said.
-    fn redis(&mut self, url: &StoreUrl, files: &CallingTls) -> Option<Calling> {
-        let read = url.is_encrypted().then(|| Calling::read(files, self.credentials));
+    fn redis(&mut self, url: &StoreUrl, files: &CallingTls) -> Option<Texts> {
+        let read = match url {
+            _ if url.is_encrypted() => Some(Texts::read(files, self.credentials)),
+            StoreUrl::Memory | StoreUrl::Embedded(_) => None,
+            StoreUrl::Redis(_) | StoreUrl::RedisCluster(_) | StoreUrl::RedisSentinel { .. } => {
+                let clear = "store.url does not begin with \"rediss\": nothing would be encrypted";
+                files.is_on().then(|| Err(Problem::Alone(clear).of("ca", &files.ca)))
+            }
+        };
         self.keep("store.redis", read)
     }
 

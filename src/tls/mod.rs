@@ -15,6 +15,7 @@ mod in_force;
 mod listening;
 mod names;
 mod pem;
+mod texts;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub use self::handshake::HandshakeFailure;
 pub use self::in_force::{Gateways, InForce, Wrong};
 pub use self::listening::Listening;
 pub use self::names::{Names, names};
+pub use self::texts::Texts;
 
 /// TLS 1.2 and 1.3 with what is not known to be weak, which is what rustls has.
 fn provider() -> Arc<CryptoProvider> {

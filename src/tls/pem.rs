@@ -24,7 +24,7 @@ const BYTES_MAX: u64 = 1 << 20;
 const ENCRYPTED_MARKS: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
 
 /// Bytes that are overwritten when they are dropped, and never shown.
-struct Wiped(Vec<u8>);
+pub(super) struct Wiped(pub(super) Vec<u8>);
 
 impl Drop for Wiped {
     fn drop(&mut self) {
@@ -169,7 +169,7 @@ fn sections(text: &Wiped) -> Result<Vec<(SectionKind, Wiped)>, Problem> {
     }
 }
 
-fn read(file: &PemFile, credentials: Option<&Path>) -> Result<Wiped, Problem> {
+pub(super) fn read(file: &PemFile, credentials: Option<&Path>) -> Result<Wiped, Problem> {
     let path = file.path(credentials).ok_or(Problem::NoCredentials)?;
     // Looked at first: to open a pipe waits for its other end.
     let length = match path.metadata()? {

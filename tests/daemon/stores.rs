@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use stated::config;
 use stated::store::StateStore;
@@ -23,7 +24,8 @@ impl Opened {
     pub(crate) fn open(config: &config::Store) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let name = format!("{:016x}", fastrand::u64(..));
-        let store = RedisStore::open(config, Deliverer { name }, &tracker, &stop).unwrap();
+        let store =
+            RedisStore::open(config, Arc::default(), Deliverer { name }, &tracker, &stop).unwrap();
         Self { store, tracker }
     }
 

@@ -10,10 +10,12 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Answer, ApiArgs, Error};
+use crate::tls::{Calling, HandshakeFailure};
 
 /// The longest answer that is taken. The longest that a daemon gives is a page of 1,000 users.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -24,6 +26,8 @@ const TOKEN_VARIABLE: &str = "STATED_ADMIN__TOKEN";
 #[derive(Debug)]
 pub(in crate::cli) struct Daemon {
     address: String,
+    /// Over TLS, if so.
+    calling: Option<Calling>,
     /// `Bearer …`, which is not shown.
     authorization: Option<HeaderValue>,
     timeout: Duration,
@@ -31,7 +35,16 @@ pub(in crate::cli) struct Daemon {
 
 impl Daemon {
     pub(in crate::cli) fn of(args: &ApiArgs) -> Result<Self, Error> {
-        if args.admin.is_empty() {
+        let (address, calling) = match args.admin.strip_prefix("https://") {
+            Some(address) => (address, Some(args.tls.calling_anyway()?)),
+            None => {
+                let address = args.admin.strip_prefix("http://").unwrap_or(&args.admin);
+                (address, args.tls.calling()?)
+            }
+        };
+        // As a browser shows it.
+        let address = address.trim_end_matches('/').to_owned();
+        if address.is_empty() {
             return Err(Error::Off);
         }
         let authorization = match token(args)? {
@@ -43,7 +56,7 @@ impl Daemon {
                 Some(value)
             }
         };
-        Ok(Self { address: args.admin.clone(), authorization, timeout: args.timeout })
+        Ok(Self { address, calling, authorization, timeout: args.timeout })
     }
 
     pub(in crate::cli) async fn get(&self, path: &str) -> Result<Answer, Error> {
@@ -74,8 +87,27 @@ impl Daemon {
     async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), Error> {
         let request = self.request(method, path)?;
         let no_connection = |source| Error::Connect { address: self.address.clone(), source };
-        let broken = |source| Error::Connection { address: self.address.clone(), source };
         let stream = TcpStream::connect(&self.address).await.map_err(no_connection)?;
+        let Some(calling) = &self.calling else { return self.exchange_on(stream, request).await };
+        let name = calling.server_name(&self.address);
+        let name = name.ok_or_else(|| Error::Address(self.address.clone()))?;
+        let agreed = calling.connector().connect(name, stream).await;
+        let stream = agreed.map_err(|source| match HandshakeFailure::of(&source) {
+            Some(failure) => Error::Handshake { address: self.address.clone(), failure },
+            None => no_connection(source),
+        })?;
+        self.exchange_on(stream, request).await
+    }
+
+    async fn exchange_on<S>(
+        &self,
+        stream: S,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let broken = |source| Error::Connection { address: self.address.clone(), source };
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let answered = async move {

@@ -12,12 +12,14 @@ use hyper::StatusCode;
 pub(super) use self::answer::{Answer, Part};
 pub(super) use self::client::Daemon;
 use super::duration;
+use super::tls::TlsArgs;
 use crate::config::ADMIN_ADDRESS;
+use crate::tls::{self, HandshakeFailure};
 
 /// Which daemon is asked, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct ApiArgs {
-    /// Where the daemon answers over HTTP: its admin.address
+    /// Where the daemon answers over HTTP: its admin.address; https://ADDRESS over TLS, as with --ca
     #[arg(long, value_name = "ADDRESS", env = "STATED_ADMIN__ADDRESS", default_value = ADMIN_ADDRESS)]
     admin: String,
     /// File with the daemon's admin.token; without it, the variable STATED_ADMIN__TOKEN is the token
@@ -26,6 +28,8 @@ pub(super) struct ApiArgs {
     /// How long to wait for each answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     timeout: Duration,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Why there is no answer, or not the one that was asked for.
@@ -35,6 +39,10 @@ pub(super) enum Error {
     Off,
     #[error("the token can't be read from {path}")]
     TokenFile { path: PathBuf, source: io::Error },
+    #[error("TLS can't be spoken: {0}")]
+    Files(#[from] tls::Error),
+    #[error("TLS can't be spoken with {address}: {failure}")]
+    Handshake { address: String, failure: HandshakeFailure },
     #[error("the token has characters that a token can't have")]
     Token,
     #[error("no runtime could be started")]
@@ -69,6 +77,8 @@ impl Error {
             Self::Off
             | Self::TokenFile { .. }
             | Self::Token
+            | Self::Files(_)
+            | Self::Handshake { .. }
             | Self::Runtime(_)
             | Self::Address(_)
             | Self::Connect { .. }

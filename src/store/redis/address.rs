@@ -1,17 +1,20 @@
 //! Where a Redis server is: at a fixed address, or wherever the sentinels say the master is.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ServerError,
-    Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo,
+    IntoConnectionInfo, ServerError, TlsCertificates, Value,
 };
 use tokio::time::timeout;
 
 use crate::config::Secret;
+use crate::tls::Texts;
 
 /// Commands of other tasks that may wait for the connection's writer.
 const PIPELINE_BUFFER: usize = 1024;
@@ -44,6 +47,15 @@ impl fmt::Display for Address {
     }
 }
 
+/// How connections to Redis are made.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// How long one may take.
+    pub(super) timeout: Duration,
+    /// Whom the servers have to be, and who we are; of no matter where they are called in the clear.
+    pub(super) tls: Arc<ArcSwapOption<Texts>>,
+}
+
 /// Takes a `redis://` URL. The error says nothing of its content: there may be a password in it.
 pub(super) fn parse_url(url: &Secret) -> Result<ConnectionInfo, String> {
     let info = url.expose().into_connection_info();
@@ -57,24 +69,24 @@ impl Address {
     /// Connects, and answers where to. The errors hold no secret.
     pub(super) async fn connect(
         &self,
-        connect_timeout: Duration,
+        terms: &Terms,
     ) -> Result<(MultiplexedConnection, String), String> {
         match self {
             Self::Fixed(info) => {
-                let mut connection = connect_to(info, connect_timeout).await?;
+                let mut connection = connect_to(info, terms).await?;
                 check_alive(&mut connection).await?;
                 check_no_replica(&mut connection).await?;
                 Ok((connection, info.addr().to_string()))
             }
             Self::Node(info) => {
-                let mut connection = connect_to(info, connect_timeout).await?;
+                let mut connection = connect_to(info, terms).await?;
                 check_alive(&mut connection).await?;
                 Ok((connection, info.addr().to_string()))
             }
             Self::Master { sentinels, name, node } => {
-                let addr = ask_sentinels(sentinels, name).await?;
-                let info = node.clone().set_addr(addr);
-                let mut connection = connect_to(&info, connect_timeout).await?;
+                let addr = ask_sentinels(sentinels, name, terms).await?;
+                let info = at(node.clone(), addr);
+                let mut connection = connect_to(&info, terms).await?;
                 check_is_master(&mut connection).await?;
                 Ok((connection, info.addr().to_string()))
             }
@@ -82,18 +94,39 @@ impl Address {
     }
 }
 
-async fn connect_to(
-    info: &ConnectionInfo,
-    connect_timeout: Duration,
-) -> Result<MultiplexedConnection, String> {
+async fn connect_to(info: &ConnectionInfo, terms: &Terms) -> Result<MultiplexedConnection, String> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(connect_timeout))
+        .set_connection_timeout(Some(terms.timeout))
         // Every operation has its own deadline.
         .set_response_timeout(None)
         .set_pipeline_buffer_size(PIPELINE_BUFFER);
-    let client = Client::open(info.clone()).map_err(|error| error.to_string())?;
+    let client = match (is_encrypted(info), terms.tls.load_full()) {
+        (true, Some(texts)) => Client::build_with_tls(info.clone(), certificates(&texts)),
+        (true, None) | (false, _) => Client::open(info.clone()),
+    };
+    let client = client.map_err(|error| error.to_string())?;
     let connected = client.get_multiplexed_async_connection_with_config(&config).await;
     connected.map_err(|error| error.to_string())
+}
+
+fn is_encrypted(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+fn certificates(texts: &Texts) -> TlsCertificates {
+    let client_tls = texts.own().map(|(cert, key)| ClientTlsConfig {
+        client_cert: cert.to_vec(),
+        client_key: key.to_vec(),
+    });
+    TlsCertificates { client_tls, root_cert: texts.ca().map(<[u8]>::to_vec) }
+}
+
+/// The same at another place, over TLS if it was so before.
+pub(super) fn at(info: ConnectionInfo, (host, port): (String, u16)) -> ConnectionInfo {
+    if let ConnectionAddr::TcpTls { insecure, tls_params, .. } = info.addr().clone() {
+        return info.set_addr(ConnectionAddr::TcpTls { host, port, insecure, tls_params });
+    }
+    info.set_addr(ConnectionAddr::Tcp(host, port))
 }
 
 /// A server that is loading its data lets us in and then refuses everything.
@@ -131,10 +164,15 @@ async fn role_of(
     Ok(Ok(parts.first().and_then(text).unwrap_or_default()))
 }
 
-async fn ask_sentinels(sentinels: &[ConnectionInfo], name: &str) -> Result<ConnectionAddr, String> {
+async fn ask_sentinels(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    terms: &Terms,
+) -> Result<(String, u16), String> {
+    let terms = Terms { timeout: SENTINEL_TIMEOUT, ..terms.clone() };
     let mut why = "there is no sentinel to ask".to_owned();
     for sentinel in sentinels {
-        match timeout(SENTINEL_TIMEOUT, ask_sentinel(sentinel, name)).await {
+        match timeout(SENTINEL_TIMEOUT, ask_sentinel(sentinel, name, &terms)).await {
             Ok(Ok(addr)) => return Ok(addr),
             Ok(Err(error)) => why = error,
             Err(_) => why = "the sentinels do not answer".to_owned(),
@@ -143,8 +181,12 @@ async fn ask_sentinels(sentinels: &[ConnectionInfo], name: &str) -> Result<Conne
     Err(why)
 }
 
-async fn ask_sentinel(sentinel: &ConnectionInfo, name: &str) -> Result<ConnectionAddr, String> {
-    let mut connection = connect_to(sentinel, SENTINEL_TIMEOUT).await?;
+async fn ask_sentinel(
+    sentinel: &ConnectionInfo,
+    name: &str,
+    terms: &Terms,
+) -> Result<(String, u16), String> {
+    let mut connection = connect_to(sentinel, terms).await?;
     let mut cmd = redis::cmd("SENTINEL");
     cmd.arg("get-master-addr-by-name").arg(name);
     let reply = query(&mut connection, &cmd).await?;
@@ -154,7 +196,7 @@ async fn ask_sentinel(sentinel: &ConnectionInfo, name: &str) -> Result<Connectio
     let host = parts.first().and_then(text);
     let port = parts.get(1).and_then(text).and_then(|port| port.parse().ok());
     match (host, port) {
-        (Some(host), Some(port)) => Ok(ConnectionAddr::Tcp(host, port)),
+        (Some(host), Some(port)) => Ok((host, port)),
         _ => Err("a sentinel's answer can't be read".to_owned()),
     }
 }

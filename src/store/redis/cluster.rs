@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::{ConnectionAddr, ConnectionInfo, ServerError, ServerErrorKind};
+use redis::{ConnectionInfo, ServerError, ServerErrorKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::address::Address;
+use super::address::{Address, Terms, at};
 use super::call::{Call, Reply};
 use super::links::Links;
 use super::server::{Fault, Server};
@@ -42,7 +42,7 @@ pub(super) struct Cluster {
 
 struct Shared {
     seeds: Vec<ConnectionInfo>,
-    connect_timeout: Duration,
+    terms: Terms,
     links: Arc<Links>,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -66,14 +66,14 @@ impl Cluster {
     /// Starts to keep the map and connections to all masters, until `stop`.
     pub(super) fn keep(
         seeds: Vec<ConnectionInfo>,
-        connect_timeout: Duration,
+        terms: Terms,
         links: Arc<Links>,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
             seeds,
-            connect_timeout,
+            terms,
             links,
             tracker: tracker.clone(),
             stop: stop.clone(),
@@ -338,7 +338,7 @@ impl Shared {
         let stop = self.stop.child_token();
         let server = Server::keep(
             Address::Node(info),
-            self.connect_timeout,
+            self.terms.clone(),
             Arc::clone(&self.links),
             &self.tracker,
             stop,
@@ -353,10 +353,7 @@ impl Shared {
         let seed = self.seeds.first().expect("there is a seed").clone();
         let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
         let (host, port) = (host.to_owned(), port.parse().unwrap_or(6379));
-        if let ConnectionAddr::TcpTls { insecure, tls_params, .. } = seed.addr().clone() {
-            return seed.set_addr(ConnectionAddr::TcpTls { host, port, insecure, tls_params });
-        }
-        seed.set_addr(ConnectionAddr::Tcp(host, port))
+        at(seed, (host, port))
     }
 
     fn known_master_of(&self, slot: u16) -> Option<Server> {

@@ -41,12 +41,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use redis::{ServerError, Value};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::address::{Address, parse_url, text as text_of};
+use self::address::{Address, Terms, parse_url, text as text_of};
 use self::calendar::Calendar;
 use self::cluster::Cluster;
 use self::delivery::Delivery;
@@ -62,6 +63,7 @@ use super::upkeep::Upkeep;
 use super::{Error, KeepOnline, Result, StateStore};
 use crate::config::{self, StoreUrl};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
+use crate::tls::Texts;
 
 /// Who delivers closed days, among all daemons on one Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,17 +84,20 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Starts to connect, and returns at once: Redis may come later. What it runs in the background
+    /// Starts to connect, and returns at once: Redis may come later. Each connection goes by what `tls`
+    /// holds when it is made. What it runs in the background
     /// is spawned on `tracker` and ends with `stop` or [`StateStore::close`].
     pub fn open(
         config: &config::Store,
+        tls: Arc<ArcSwapOption<Texts>>,
         deliverer: Deliverer,
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self> {
         let stop = stop.child_token();
         let links = Arc::new(Links::default());
-        let servers = servers(config, &links, tracker, &stop).map_err(Error::Failed)?;
+        let terms = Terms { timeout: config.redis.connect_timeout, tls };
+        let servers = servers(&config.url, terms, &links, tracker, &stop).map_err(Error::Failed)?;
         let command_timeout = config.redis.command_timeout;
         let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
         let upkeep = Arc::new(Upkeep::default());
@@ -167,13 +172,13 @@ impl Drop for RedisStore {
 }
 
 fn servers(
-    config: &config::Store,
+    url: &StoreUrl,
+    terms: Terms,
     links: &Arc<Links>,
     tracker: &TaskTracker,
     stop: &CancellationToken,
 ) -> std::result::Result<Servers, String> {
-    let connect_timeout = config.redis.connect_timeout;
-    let address = match &config.url {
+    let address = match url {
         StoreUrl::Redis(url) => Address::Fixed(parse_url(url)?),
         StoreUrl::RedisSentinel { sentinels, master, node } => Address::Master {
             sentinels: sentinels.iter().map(parse_url).collect::<std::result::Result<_, _>>()?,
@@ -183,7 +188,7 @@ fn servers(
         StoreUrl::RedisCluster(nodes) => {
             let seeds = nodes.iter().map(parse_url).collect::<std::result::Result<_, _>>()?;
             let links = Arc::clone(links);
-            let cluster = Cluster::keep(seeds, connect_timeout, links, tracker, stop.clone());
+            let cluster = Cluster::keep(seeds, terms, links, tracker, stop.clone());
             return Ok(Servers::Cluster(cluster));
         }
         StoreUrl::Memory | StoreUrl::Embedded(_) => {
@@ -191,7 +196,7 @@ fn servers(
         }
     };
     let (links, stop) = (Arc::clone(links), stop.child_token());
-    Ok(Servers::One(Server::keep(address, connect_timeout, links, tracker, stop)))
+    Ok(Servers::One(Server::keep(address, terms, links, tracker, stop)))
 }
 
 impl StateStore for RedisStore {

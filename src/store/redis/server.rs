@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::address::Address;
+use super::address::{Address, Terms};
 use super::call::{self, Call, Reply, ScriptAs};
 use super::doubts;
 use super::links::Links;
@@ -61,7 +61,7 @@ pub(super) struct Server {
 
 struct Shared {
     address: Address,
-    connect_timeout: Duration,
+    terms: Terms,
     live: ArcSwapOption<Live>,
     /// The latest attempt to connect that was begun: its number, and when.
     begun: watch::Sender<(u64, Instant)>,
@@ -99,14 +99,14 @@ impl Server {
     /// Starts to keep a connection to the address, until `stop`.
     pub(super) fn keep(
         address: Address,
-        connect_timeout: Duration,
+        terms: Terms,
         links: Arc<Links>,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
             address,
-            connect_timeout,
+            terms,
             live: ArcSwapOption::empty(),
             begun: watch::Sender::new((0, Instant::now())),
             ended: watch::Sender::new(Attempt::default()),
@@ -273,7 +273,7 @@ impl Shared {
 
     async fn connect(&self) -> Result<Connected, String> {
         let connected = async {
-            let (mut connection, address) = self.address.connect(self.connect_timeout).await?;
+            let (mut connection, address) = self.address.connect(&self.terms).await?;
             // Where loading is forbidden they are sent when they are needed.
             let mut greeting = call::load_scripts();
             let [command, section] = doubts::QUESTION;
@@ -283,9 +283,9 @@ impl Shared {
             let doubt = replies.last().and_then(doubts::of_memory);
             Ok(Connected { connection, address, doubt })
         };
-        match timeout(self.connect_timeout, connected).await {
+        match timeout(self.terms.timeout, connected).await {
             Ok(connected) => connected,
-            Err(_) => Err(format!("no connection within {:?}", self.connect_timeout)),
+            Err(_) => Err(format!("no connection within {:?}", self.terms.timeout)),
         }
     }
 
