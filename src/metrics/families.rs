@@ -45,6 +45,11 @@ impl Kind {
     }
 }
 
+const CERTIFICATE: Label = Label {
+    name: "key",
+    values: "the key that names its file: `listen[0].tls.cert`, `admin.tls.cert`, \
+             `gateways.room.tls.cert`, `store.redis.tls.cert`",
+};
 const SERVER: Label = Label {
     name: "server",
     values: "`chat`, `signaling`, `signaling_scheduling`, `auth`, `room`, `invalid`",
@@ -187,6 +192,11 @@ families! {
         "1 if a reload changed a key that only takes effect with a restart";
     RELOADS = Counter "stated_config_reloads_total" [RELOAD_OUTCOME]
         "Reloads of the configuration";
+    CERTIFICATE_ENDS = Gauge "stated_tls_certificate_expiry_timestamp_seconds" [CERTIFICATE]
+        "When a certificate of the daemon's own, or one that it is shown with, ends, in seconds since \
+         1970";
+    CERTIFICATE_DAYS = Gauge "stated_tls_certificate_days_left" [CERTIFICATE]
+        "Days until it ends; below 0 once it has";
     REQUESTS = Counter "stated_requests_total" [SERVER, TYPE, OUTCOME]
         "Requests that were answered";
     REQUEST_DURATION = Histogram "stated_request_duration_seconds" [SERVER]

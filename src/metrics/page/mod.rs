@@ -20,6 +20,7 @@ use crate::log;
 use crate::nightly::Stage;
 use crate::store::Night;
 use crate::throttle;
+use crate::tls::InForce;
 
 /// The media type of the page.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,6 +55,7 @@ pub fn render(context: &Context, found: &Found<'_>) -> String {
     text.family(&family::READY).value(u8::from(found.is_ready));
     let running = context.running.now();
     put_config(&mut text, &running, &context.running.reloads);
+    put_certificates(&mut text, &running.tls);
     put_requests(&mut text, &metrics.requests);
     put_connections(&mut text, metrics, &running.config.limits);
     store::put(&mut text, &context.store);
@@ -96,6 +98,18 @@ fn put_config(text: &mut Text, running: &Loaded, reloads: &Reloads) {
     let mut samples = text.family(&family::RELOADS);
     samples.labelled(["applied"], reloads.applied.load(Relaxed));
     samples.labelled(["refused"], reloads.refused.load(Relaxed));
+}
+
+fn put_certificates(text: &mut Text, tls: &InForce) {
+    let certificates = tls.certificates();
+    let mut samples = text.family(&family::CERTIFICATE_ENDS);
+    for (key, certificate) in &certificates {
+        samples.labelled([key.as_str()], certificate.ends);
+    }
+    let mut samples = text.family(&family::CERTIFICATE_DAYS);
+    for (key, certificate) in &certificates {
+        samples.labelled([key.as_str()], certificate.days_left());
+    }
 }
 
 fn put_requests(text: &mut Text, requests: &Requests) {

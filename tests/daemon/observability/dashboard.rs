@@ -844,6 +844,23 @@ fn process() -> Row {
             "none",
             vec![query("stated_config_needs_restart{OF}", "{{instance}}")],
         ),
+        panel(
+            "Days that certificates have left",
+            "Of each certificate of the daemon's own, by the key that names it.",
+            Kind::Lines,
+            "none",
+            vec![query("stated_tls_certificate_days_left{OF}", "{{instance}} {{key}}")],
+        ),
+        panel(
+            "Certificates end in",
+            "The same by the clock of Prometheus, which goes on if the daemon is not scraped.",
+            Kind::Lines,
+            "s",
+            vec![query(
+                "stated_tls_certificate_expiry_timestamp_seconds{OF} - time()",
+                "{{instance}} {{key}}",
+            )],
+        ),
     ];
     Row { title: "Process and configuration", panels }
 }

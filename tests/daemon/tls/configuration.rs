@@ -105,3 +105,34 @@ fn tls_of_a_listener_that_listens_is_turned_on_by_a_restart_only() {
     let health = crate::http::request("GET", "/livez").ask(&daemon);
     assert_eq!(health.status, 200);
 }
+
+#[test]
+fn the_days_that_a_certificate_has_left_are_told_by_its_key() {
+    let authority = Authority::new();
+    let own = authority.issue_for("own", &["IP:127.0.0.1"], Days(-1, 41));
+    let service = crate::certificates::Front::before(
+        ([127, 0, 0, 1], 1).into(),
+        &authority.issue("s", &["IP:127.0.0.1"]),
+        None,
+    );
+    let late = authority.issue_for("late", &["DNS:stated"], Days(-30, -9));
+    let tls = format!("{{ ca = {:?}, {} }}", authority.file(), late.keys());
+    let daemon = Setup::new()
+        .key("admin.address", "\"127.0.0.1:0\"")
+        .key("gateways.auth.address", &format!("\"{}\"", service.address))
+        .key("gateways.auth.tls", &tls)
+        .key("gateways.room.tls", &format!("{{ ca = {:?}, {} }}", authority.file(), own.keys()))
+        .start();
+    let page = crate::http::request("GET", "/metrics").ask(&daemon).body;
+    let of = |name: &str, key: &str| -> f64 {
+        let series = format!("{name}{{key=\"{key}\"}} ");
+        let line = page.lines().find_map(|line| line.strip_prefix(&series)).expect(&series);
+        line.parse().unwrap()
+    };
+    let left = |key| of("stated_tls_certificate_days_left", key);
+    assert!((39.0..=41.0).contains(&left("gateways.room.tls.cert")), "{page}");
+    assert!((-10.0..=-8.0).contains(&left("gateways.auth.tls.cert")), "{page}");
+    let end = of("stated_tls_certificate_expiry_timestamp_seconds", "gateways.room.tls.cert");
+    let now = jiff::Timestamp::now().as_second() as f64;
+    assert!((end - now - left("gateways.room.tls.cert") * 86_400.0).abs() < 600.0, "{end}");
+}
