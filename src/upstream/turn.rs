@@ -1,6 +1,7 @@
 //! Turns: what one connection said about one user reaches the peers one after the other.
 
 use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 use tokio::sync::oneshot;
@@ -8,31 +9,51 @@ use tokio::time::{Instant, error::Elapsed, timeout_at};
 
 use crate::domain::UserId;
 
-/// Below this many users nothing is pruned.
-const PRUNE_FROM: usize = 64;
+/// Room for so many users is kept while none of them has a turn.
+const IDLE_USERS: usize = 64;
 
 /// A place in the order. The next in line may go when this one is dropped *and* everything before
 /// it is done: a turn that is given up early does not let its successor overtake.
 #[derive(Debug, Default)]
 pub struct Turn {
     before: Option<Link>,
-    done: Option<oneshot::Sender<Before>>,
+    place: Option<Place>,
 }
 
-/// Resolves when the turn before is dropped, to what that one had not waited for.
-type Link = oneshot::Receiver<Before>;
+/// The turns of one connection. It knows users by a hash: two that share one wait for each other,
+/// which does no harm.
+#[derive(Debug, Default)]
+pub struct Turns {
+    hasher: DefaultHashBuilder,
+    latest: Arc<Latest>,
+    /// Of the turn made last.
+    number: u64,
+}
+
+/// Where a turn stands among those of its connection.
+#[derive(Debug)]
+struct Place {
+    latest: Arc<Latest>,
+    user: u64,
+    number: u64,
+    done: oneshot::Sender<Before>,
+}
+
+/// The way to a turn from the one after it.
+#[derive(Debug)]
+struct Link {
+    number: u64,
+    /// Resolves when that turn is dropped, to what it had not waited for.
+    done: oneshot::Receiver<Before>,
+}
 
 #[derive(Debug)]
 struct Before(Option<Link>);
 
-/// The latest turn of each user of one connection. It knows users by a hash: two that share one
-/// wait for each other, which does no harm.
+/// The latest turn of each user of whom one is not over, and of nobody else: what a connection keeps
+/// here is bounded by its requests in flight and its room-outs in the queue.
 #[derive(Debug, Default)]
-pub struct Turns {
-    hasher: DefaultHashBuilder,
-    latest: HashMap<u64, Link>,
-    prune_at: usize,
-}
+struct Latest(Mutex<HashMap<u64, Link>>);
 
 impl Turn {
     /// A turn that follows nothing and that nothing follows.
@@ -43,7 +64,8 @@ impl Turn {
     /// Waits until everything before it is done. May be cancelled and called again.
     pub async fn wait(&mut self, deadline: Instant) -> Result<(), Elapsed> {
         while let Some(link) = &mut self.before {
-            self.before = timeout_at(deadline, link).await?.ok().and_then(|Before(link)| link);
+            self.before =
+                timeout_at(deadline, &mut link.done).await?.ok().and_then(|Before(link)| link);
         }
         Ok(())
     }
@@ -51,7 +73,7 @@ impl Turn {
     /// Whether everything before it is done.
     pub fn has_come(&mut self) -> bool {
         while let Some(link) = &mut self.before {
-            match link.try_recv() {
+            match link.done.try_recv() {
                 Ok(Before(link)) => self.before = link,
                 Err(oneshot::error::TryRecvError::Closed) => self.before = None,
                 Err(oneshot::error::TryRecvError::Empty) => return false,
@@ -63,10 +85,23 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(done) = self.done.take() {
-            self.has_come();
-            // Nobody may be next in line; then nobody has to be told.
-            drop(done.send(Before(self.before.take())));
+        let Some(Place { latest, user, number, done }) = self.place.take() else { return };
+        let mut latest = latest.lock();
+        // Under the lock, since a turn before that ends now would be told of to nobody else.
+        self.has_come();
+        let before = self.before.take();
+        let is_latest = latest.get(&user).is_some_and(|link| link.number == number);
+        match before {
+            // Whoever comes next waits for what this one did not wait for.
+            Some(before) if is_latest => drop(latest.insert(user, before)),
+            None if is_latest => {
+                latest.remove(&user);
+                if latest.is_empty() && latest.capacity() > IDLE_USERS {
+                    latest.shrink_to(IDLE_USERS);
+                }
+            }
+            // The next in line may be gone; then nobody has to be told.
+            before @ (Some(_) | None) => drop(done.send(Before(before))),
         }
     }
 }
@@ -74,28 +109,21 @@ impl Drop for Turn {
 impl Turns {
     /// The next turn of this user.
     pub fn next(&mut self, user: &UserId) -> Turn {
-        self.prune();
-        let (done, link) = oneshot::channel();
-        let before = self.latest.insert(self.hasher.hash_one(user), link);
-        let mut turn = Turn { before, done: Some(done) };
+        self.number += 1;
+        let (number, user) = (self.number, self.hasher.hash_one(user));
+        let (sender, done) = oneshot::channel();
+        let before = self.latest.lock().insert(user, Link { number, done });
+        let place = Place { latest: Arc::clone(&self.latest), user, number, done: sender };
+        let mut turn = Turn { before, place: Some(place) };
         turn.has_come();
         turn
     }
+}
 
-    /// Forgets users whose turns are all over; seldom enough to cost nothing.
-    fn prune(&mut self) {
-        if self.latest.len() < self.prune_at.max(PRUNE_FROM) {
-            return;
-        }
-        self.latest.retain(|_, link| match link.try_recv() {
-            Ok(Before(None)) | Err(oneshot::error::TryRecvError::Closed) => false,
-            Ok(Before(Some(earlier))) => {
-                *link = earlier;
-                true
-            }
-            Err(oneshot::error::TryRecvError::Empty) => true,
-        });
-        self.prune_at = self.latest.len() * 2;
+impl Latest {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Link>> {
+        // No operation on it panics half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,15 +165,31 @@ mod tests {
         fourth.wait(Instant::now() + Duration::from_secs(1)).await.unwrap();
     }
 
+    #[tokio::test]
+    async fn after_a_turn_given_up_early_nobody_is_remembered_either() {
+        let mut turns = Turns::default();
+        let first = turns.next(&user("u1"));
+        drop(turns.next(&user("u1")));
+        let mut third = turns.next(&user("u1"));
+        assert!(!third.has_come());
+        drop(first);
+        assert!(third.has_come());
+        drop(third);
+        assert!(turns.latest.lock().is_empty());
+    }
+
     #[test]
-    fn users_whose_turns_are_over_are_forgotten() {
+    fn users_whose_turns_are_over_are_forgotten_though_no_other_comes() {
         let mut turns = Turns::default();
         let held = turns.next(&user("held"));
-        for number in 0..10_000 {
-            drop(turns.next(&user(&number.to_string())));
-        }
-        assert!(turns.latest.len() <= PRUNE_FROM);
+        let many: Vec<Turn> =
+            (0..10_000).map(|number| turns.next(&user(&number.to_string()))).collect();
+        assert_eq!(turns.latest.lock().len(), 10_001);
+        drop(many);
+        assert_eq!(turns.latest.lock().len(), 1);
         assert!(!turns.next(&user("held")).has_come());
         drop(held);
+        let latest = turns.latest.lock();
+        assert!(latest.is_empty() && latest.capacity() <= 2 * IDLE_USERS);
     }
 }
