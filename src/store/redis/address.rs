@@ -59,8 +59,10 @@ pub(super) struct Terms {
 /// Takes a `redis://` URL. The error says nothing of its content: there may be a password in it.
 pub(super) fn parse_url(url: &Secret) -> Result<ConnectionInfo, String> {
     let info = url.expose().into_connection_info();
-    // Without this, small replies wait for the acknowledgement of earlier ones.
-    let settings = TcpSettings::default().set_nodelay(true);
+    // Without the first, small replies wait for the acknowledgement of earlier ones. Without the
+    // second, the system would go on sending what was written to a connection that was given up, and
+    // a write that nobody waits for any more could arrive after a newer one that was acknowledged.
+    let settings = TcpSettings::default().set_nodelay(true).set_linger_time(Duration::ZERO);
     info.map(|info| info.set_tcp_settings(settings))
         .map_err(|error| format!("the store's URL is of no use: {}", error.category()))
 }
