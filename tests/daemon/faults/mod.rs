@@ -1,5 +1,7 @@
 //! What fails between the daemon and others: the network, and who is at its other end.
 
+mod callers;
 mod night;
 mod peers;
 mod proxy;
+mod redis;

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,6 +73,8 @@ struct Shared {
 struct State {
     door: Door,
     flows: [Flow; 2],
+    /// Bytes that came, whatever became of them.
+    seen: [u64; 2],
     cuts: usize,
     links: Vec<Weak<Link>>,
     gone: bool,
@@ -82,6 +85,14 @@ struct Link {
     client: TcpStream,
     server: TcpStream,
     broken: OnceLock<Break>,
+    frozen: AtomicBool,
+    /// Something was lost this way, so all that comes after it is.
+    holed: [AtomicBool; 2],
+}
+
+/// Connections on which everything is held back.
+pub(crate) struct Frozen {
+    links: Vec<Weak<Link>>,
 }
 
 impl Proxy {
@@ -92,6 +103,7 @@ impl Proxy {
         let state = State {
             door: Door::Open,
             flows: [Flow::Free; 2],
+            seen: [0; 2],
             cuts: 0,
             links: Vec::new(),
             gone: false,
@@ -127,6 +139,27 @@ impl Proxy {
         self.shared.change(|_| {});
     }
 
+    /// Holds back what comes on the connections that are open now, both ways, until told to go on.
+    /// What its sender has given up by then, by a reset, never arrives.
+    pub(crate) fn freeze(&self) -> Frozen {
+        let links = self.shared.state().links.clone();
+        links.iter().filter_map(Weak::upgrade).for_each(|link| link.frozen.store(true, Relaxed));
+        Frozen { links }
+    }
+
+    /// What was held back on these goes on. Waits until each of them has come to its end.
+    pub(crate) fn thaw_to_the_end(&self, frozen: &Frozen) {
+        let links = || frozen.links.iter().filter_map(Weak::upgrade);
+        links().for_each(|link| link.frozen.store(false, Relaxed));
+        self.shared.change(|_| {});
+        wait_until("frozen connections end", || links().next().is_none());
+    }
+
+    /// Bytes that came so far, whatever became of them.
+    pub(crate) fn seen(&self, way: Way) -> u64 {
+        self.shared.state().seen[way as usize]
+    }
+
     /// Connections cut off so far, as [`Flow::Cut`] has it.
     pub(crate) fn cuts(&self) -> usize {
         self.shared.state().cuts
@@ -136,6 +169,10 @@ impl Proxy {
     pub(crate) fn wait_cuts(&self, count: usize) {
         self.shared.wait_until("a connection is cut off", |state| state.cuts >= count);
         self.wait_reset();
+    }
+
+    pub(crate) fn wait_seen(&self, way: Way, bytes: u64) {
+        self.shared.wait_until("enough is said", |state| state.seen[way as usize] >= bytes);
     }
 
     fn wait_reset(&self) {
@@ -207,7 +244,7 @@ impl Shared {
                 return self.change(|state| state.cuts += 1);
             }
             if write_all(to, now).is_err() {
-                return;
+                return link.break_off(Break::Reset);
             }
         }
     }
@@ -216,23 +253,30 @@ impl Shared {
     fn next_flow(&self, link: &Link, way: Way, count: usize) -> Option<Flow> {
         let mut state = self.state();
         loop {
-            if link.broken.get().is_some() {
+            if link.broken.get().is_some() || link.holed[way as usize].load(Relaxed) {
                 return None;
             }
             let flow = state.flows[way as usize];
+            if flow == Flow::Held || link.frozen.load(Relaxed) {
+                state = self.changed.wait(state).unwrap();
+                link.forget_if_given_up(way);
+                continue;
+            }
             match flow {
-                Flow::Held => state = self.changed.wait(state).unwrap(),
-                Flow::Lost => return None,
+                Flow::Lost => {
+                    link.holed[way as usize].store(true, Relaxed);
+                    return None;
+                }
                 Flow::Cut(left, how) => {
                     let next = match left.checked_sub(count) {
                         Some(left @ 1..) => Flow::Cut(left, how),
                         Some(0) | None => Flow::Free,
                     };
                     state.flows[way as usize] = next;
-                    return Some(flow);
                 }
-                Flow::Free | Flow::Delayed(_) | Flow::Trickles => return Some(flow),
+                Flow::Free | Flow::Delayed(_) | Flow::Trickles | Flow::Held => {}
             }
+            return Some(flow);
         }
     }
 }
@@ -242,6 +286,14 @@ impl Link {
         match way {
             Way::ToServer => (&self.client, &self.server),
             Way::ToClient => (&self.server, &self.client),
+        }
+    }
+
+    /// What was on its way when its sender reset the connection never arrives.
+    fn forget_if_given_up(&self, way: Way) {
+        let (from, _) = self.sides(way);
+        if !matches!(from.take_error(), Ok(None)) {
+            self.break_off(Break::Reset);
         }
     }
 
@@ -287,7 +339,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn lead(client: TcpStream, server: TcpStream, door: Door, shared: &Arc<Shared>) {
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let link = Arc::new(Link { client, server, broken: OnceLock::new() });
+    let link = Arc::new(Link {
+        client,
+        server,
+        broken: OnceLock::new(),
+        frozen: AtomicBool::default(),
+        holed: Default::default(),
+    });
     if let Door::Breaks(how) = door {
         link.break_off(how);
     }
@@ -310,6 +368,7 @@ fn pump(shared: &Shared, link: &Link, way: Way) {
         match from.read(&mut chunk) {
             Ok(0) | Err(_) => break,
             Ok(count) => {
+                shared.change(|state| state.seen[way as usize] += count as u64);
                 shared.pass(link, way, &chunk[..count]);
             }
         }
