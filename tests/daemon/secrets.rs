@@ -243,7 +243,7 @@ fn wrong_files(redis: &RedisServer, folder: &Path) -> Vec<String> {
         format!("admin.token = \"{TOKEN} with blanks\"\n"),
         format!("admin.token = \"{TOKEN}\n"),
         format!("admin.token = {TOKEN}\n"),
-        format!("admin.token = \"t0k\"\nadmin.token = \"t0k\"\n"),
+        "admin.token = \"t0k\"\nadmin.token = \"t0k\"\n".to_owned(),
         format!("admin.tokne = \"{TOKEN}\"\n"),
         format!("admin = \"{TOKEN}\"\n"),
         format!("admin.token = {{ file = \"{TOKEN}\" }}\n"),
