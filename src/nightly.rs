@@ -5,12 +5,14 @@
 
 mod progress;
 
+use std::collections::VecDeque;
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{BoxFuture, MaybeDone, maybe_done, poll_immediate};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 pub use self::progress::{Delivering, Doing, Stage};
 
 use self::progress::Progress;
-use crate::config::running::Loaded;
 use crate::config::{self, Config};
 use crate::domain::{Context, Day, UnixMillis};
 use crate::store::night::ClosedDay;
@@ -35,6 +36,10 @@ const IDLE_POLL: Duration = Duration::from_secs(2);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
 /// How long a daemon waits with study times that fit no frame before it looks at them again.
 const TOO_LONG_PAUSE: Duration = Duration::from_secs(60);
+/// Frames that auth may have before it is written down of the first of them: so many, and the one
+/// under way, are repeated after a crash. Auth is not kept waiting for the store, nor the store for
+/// auth.
+const UNWRITTEN_MAX: usize = 8;
 
 /// The night's work on one daemon.
 #[derive(Debug)]
@@ -49,25 +54,30 @@ pub struct Nightly {
 /// How the delivery goes on after a step.
 #[derive(Debug)]
 enum After {
-    /// At once: there may be more, and perhaps it is known already what.
-    Success(Option<Next>),
+    /// At once: there may be more.
+    Success,
     /// After a pause that grows with each failure.
     Failure,
     /// When a day is closed, or after so long.
     Rest(Duration),
 }
 
-/// Whether it is written down that auth has a frame.
-#[derive(Debug)]
-enum Acknowledged {
-    /// It is, and what comes next if that was asked for with it.
-    Durably(Option<Next>),
+/// Frames that auth has, the oldest first, while that is being written down.
+type Unwritten = VecDeque<Acknowledging>;
+
+/// A frame that auth has.
+struct Acknowledging {
+    batch: Arc<Batch>,
+    written: MaybeDone<BoxFuture<'static, store::Result<()>>>,
+}
+
+/// Whether all was written down that had to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Down,
     /// The daemon stops before that.
     NotBeforeTheStop,
 }
-
-/// What the store said is to be delivered next.
-type Next = store::Result<NextBatch>;
 
 impl Nightly {
     /// For the given store and gateways.
@@ -137,31 +147,30 @@ impl Nightly {
     /// is seen to its end.
     pub async fn deliver(&self) {
         let mut pause = Pause::default();
-        let mut known: Option<(Arc<Loaded>, Next)> = None;
+        let mut unwritten = Unwritten::new();
         while !self.stop.is_cancelled() {
             // One for the whole round: what is asked for is what can be sent. A reload ends the wait
             // after it, for it may have mended what the wait is for.
             let replaced = self.context.running.replaced();
             let loaded = self.context.running.current();
-            let next = match known.take() {
-                Some((then, next)) if Arc::ptr_eq(&then, &loaded) => next,
-                // Under other limits the same frame may be another.
-                Some(_) | None => self.context.store.next_batch(limits(&loaded.config)).await,
-            };
-            match self.deliver_next(next, &loaded.config).await {
-                After::Success(next) => {
-                    known = next.map(|next| (loaded, next));
-                    pause = Pause::default();
-                }
+            match self.deliver_next(&mut unwritten, &loaded.config).await {
+                After::Success => pause = Pause::default(),
                 After::Rest(at_most) => self.idle(at_most, replaced).await,
                 After::Failure => self.back_off(&mut pause, &loaded.config, replaced).await,
             }
         }
+        let config = &self.context.running.current().config;
+        self.write_down(&mut unwritten, 0, config).await;
     }
 
-    async fn deliver_next(&self, next: Next, config: &Config) -> After {
+    async fn deliver_next(&self, unwritten: &mut Unwritten, config: &Config) -> After {
+        let next = self.context.store.next_batch(limits(config)).await;
+        if !matches!(next, Ok(NextBatch::Send(_))) {
+            // Now that nothing else is to be done, nothing is left half done.
+            self.write_down(unwritten, 0, config).await;
+        }
         match next {
-            Ok(NextBatch::Send(batch)) => self.deliver_batch(&batch, config).await,
+            Ok(NextBatch::Send(batch)) => self.deliver_batch(batch, unwritten, config).await,
             Ok(NextBatch::Nothing) => {
                 self.progress.set(Doing::Nothing);
                 After::Rest(IDLE_POLL)
@@ -187,9 +196,14 @@ impl Nightly {
         }
     }
 
-    async fn deliver_batch(&self, batch: &Batch, config: &Config) -> After {
-        self.progress.begin_attempt(batch);
-        if let Err(error) = self.send(batch, config).await {
+    async fn deliver_batch(
+        &self,
+        batch: Batch,
+        unwritten: &mut Unwritten,
+        config: &Config,
+    ) -> After {
+        self.progress.begin_attempt(&batch);
+        if let Err(error) = self.send(&batch, config).await {
             self.context.metrics.nights.batches_retried.fetch_add(1, Relaxed);
             tracing::warn!(
                 batch = batch.id,
@@ -198,12 +212,44 @@ impl Nightly {
                 "auth did not acknowledge a frame, it is sent again: {error}"
             );
             self.progress.note_error(error.to_string());
+            self.write_down(unwritten, 0, config).await;
             return After::Failure;
         }
-        let next = match self.acknowledge(batch, config).await {
-            Acknowledged::Durably(next) => next,
-            Acknowledged::NotBeforeTheStop => return After::Success(None),
-        };
+        unwritten.push_back(self.begin_writing(batch, config).await);
+        // Where operations don't take effect in the order of the calls, the next question would be
+        // answered with the same frame.
+        let at_most = if self.context.store.in_call_order() { UNWRITTEN_MAX } else { 0 };
+        self.write_down(unwritten, at_most, config).await;
+        After::Success
+    }
+
+    /// Begins to write down that auth has the frame: the store knows from now on.
+    async fn begin_writing(&self, batch: Batch, config: &Config) -> Acknowledging {
+        let keep = keep_online(config);
+        let (store, batch) = (Arc::clone(&self.context.store), Arc::new(batch));
+        let of_write = Arc::clone(&batch);
+        let write = async move { store.acknowledge_batch(&of_write, keep).await };
+        let mut written = maybe_done(Box::pin(write) as BoxFuture<'static, _>);
+        // Whether it is done already, whoever waits for it sees.
+        let _done: Option<()> = poll_immediate(&mut written).await;
+        Acknowledging { batch, written }
+    }
+
+    /// Waits until at most so many frames are not written down. If the daemon stops before that,
+    /// they are sent again by the next one.
+    async fn write_down(&self, unwritten: &mut Unwritten, at_most: usize, config: &Config) {
+        while unwritten.len() > at_most {
+            let Some(Acknowledging { batch, mut written }) = unwritten.pop_front() else { return };
+            (&mut written).await;
+            let first = Pin::new(&mut written).take_output().unwrap_or(Ok(()));
+            match self.see_written(&batch, first, config).await {
+                Written::Down => self.count_delivered(&batch),
+                Written::NotBeforeTheStop => return unwritten.clear(),
+            }
+        }
+    }
+
+    fn count_delivered(&self, batch: &Batch) {
         let nights = &self.context.metrics.nights;
         nights.batches_delivered.fetch_add(1, Relaxed);
         nights.users_delivered.fetch_add(batch.users.len() as u64, Relaxed);
@@ -213,32 +259,28 @@ impl Nightly {
             users = batch.users.len(),
             "auth acknowledged a frame of a closed day"
         );
-        After::Success(next)
     }
 
-    /// Writes down that auth has the frame. If this can't be done it is sent again: that is the only
-    /// way to be sure, and why frames can be stamped.
-    async fn acknowledge(&self, batch: &Batch, config: &Config) -> Acknowledged {
-        let keep = if config.rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No };
-        let store = &self.context.store;
+    /// Tries until it is written down that auth has the frame, after the first attempt ended so. If
+    /// this can't be done the frame is sent again: that is the only way to be sure, and why frames
+    /// can be stamped.
+    async fn see_written(
+        &self,
+        batch: &Batch,
+        first: store::Result<()>,
+        config: &Config,
+    ) -> Written {
+        let mut attempt = first;
         let mut pause = Pause::default();
         loop {
-            let acknowledged = store.acknowledge_batch(batch, keep);
-            // A store that works in the order of the calls can make both durable at once.
-            let (acknowledged, next) = if store.in_call_order() {
-                let (acknowledged, next) =
-                    join(acknowledged, store.next_batch(limits(config))).await;
-                (acknowledged, Some(next))
-            } else {
-                (acknowledged.await, None)
-            };
-            let Err(error) = acknowledged else { return Acknowledged::Durably(next) };
+            let Err(error) = attempt else { return Written::Down };
             tracing::warn!(batch = batch.id, "an acknowledgement is not written down yet: {error}");
             self.progress.note_error(error.to_string());
             if self.stop.is_cancelled() {
-                return Acknowledged::NotBeforeTheStop;
+                return Written::NotBeforeTheStop;
             }
             self.back_off(&mut pause, config, pending()).await;
+            attempt = self.context.store.acknowledge_batch(batch, keep_online(config)).await;
         }
     }
 
@@ -285,6 +327,10 @@ impl Nightly {
             () = sleep(duration) => {}
         }
     }
+}
+
+fn keep_online(config: &Config) -> KeepOnline {
+    if config.rollover.keep_online { KeepOnline::Yes } else { KeepOnline::No }
 }
 
 fn limits(config: &Config) -> BatchLimits {

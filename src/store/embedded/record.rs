@@ -12,10 +12,13 @@ const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const NIGHT: u8 = 3;
 const BATCH: u8 = 4;
+/// Up to format 1, where there was one frame at a time.
 const NO_BATCH: u8 = 5;
 const END: u8 = 6;
 /// Since format 2.
 const PAST_NIGHT: u8 = 7;
+/// Since format 2.
+const BATCH_GONE: u8 = 8;
 
 const BY_LAST: u8 = 0;
 const BY_TIMEOUT: u8 = 1;
@@ -103,9 +106,8 @@ pub(super) fn put_past_night(out: &mut Vec<u8>, night: &PastNight) {
     put_optional_instant(out, night.delivered_at);
 }
 
-/// Appends the record of the outstanding frame.
-pub(super) fn put_batch(out: &mut Vec<u8>, batch: Option<&Batch>) {
-    let Some(batch) = batch else { return out.push(NO_BATCH) };
+/// Appends the record of a frame that was formed, behind those that are.
+pub(super) fn put_batch(out: &mut Vec<u8>, batch: &Batch) {
     out.push(BATCH);
     put_text(out, &batch.id);
     put_closed_day(out, batch.closed);
@@ -114,6 +116,12 @@ pub(super) fn put_batch(out: &mut Vec<u8>, batch: Option<&Batch>) {
         put_text(out, entry.user.as_str());
         put_optional_time(out, entry.study_time.as_ref());
     }
+}
+
+/// Appends the record of a frame that is no more.
+pub(super) fn put_batch_gone(out: &mut Vec<u8>, id: &str) {
+    out.push(BATCH_GONE);
+    put_text(out, id);
 }
 
 /// Appends the last record of a snapshot.
@@ -170,8 +178,9 @@ pub(super) fn restore(state: &mut State, records: &[u8]) -> Decoded<Option<End>>
             REMOVE => state.restore_removal(&cursor.user()?),
             NIGHT => state.restore_night(&cursor.night()?),
             PAST_NIGHT => state.restore_past_night(cursor.past_night()?),
-            BATCH => state.restore_batch(Some(cursor.batch()?)),
-            NO_BATCH => state.restore_batch(None),
+            BATCH => state.restore_batch(cursor.batch()?),
+            BATCH_GONE => state.restore_batch_gone(cursor.text()?),
+            NO_BATCH => state.restore_no_batch(),
             END => {
                 let end = End { position: cursor.number()? };
                 return if cursor.rest.is_empty() { Ok(Some(end)) } else { Err(Malformed) };
@@ -378,14 +387,20 @@ mod tests {
             ..PastNight::new(closed, closed_by)
         };
         put_night(&mut bytes, &night);
-        put_batch(&mut bytes, Some(&batch));
+        let gone = Batch { id: Batch::new_id(), ..batch.clone() };
+        put_batch(&mut bytes, &gone);
+        put_batch(&mut bytes, &batch);
+        put_batch(&mut bytes, &batch);
+        put_batch_gone(&mut bytes, &gone.id);
         put_past_night(&mut bytes, &past(ClosedBy::Last, None));
         let end = End { position: 7 };
         put_end(&mut bytes, end);
         let mut state = State::default();
         assert_eq!(restore(&mut state, &bytes), Ok(Some(end)));
         assert_eq!(state.night(), night);
-        assert_eq!(state.outstanding_batch(), Some(&batch));
+        assert!(state.outstanding_batches().eq([&batch]));
+        assert_eq!(restore(&mut state, &[NO_BATCH]), Ok(None));
+        assert!(state.outstanding_batches().next().is_none());
         assert_eq!(state.night_history(9), [past(ClosedBy::Last, None)]);
         for closed_by in ClosedBy::ALL {
             let past = past(closed_by, Some(UnixMillis(7)));

@@ -155,8 +155,12 @@ impl Journal for Group {
         record::put_past_night(self.records(), night);
     }
 
-    fn batch(&mut self, batch: Option<&Batch>) {
+    fn batch_formed(&mut self, batch: &Batch) {
         record::put_batch(self.records(), batch);
+    }
+
+    fn batch_gone(&mut self, id: &str) {
+        record::put_batch_gone(self.records(), id);
     }
 
     fn position(&self) -> u64 {

@@ -129,7 +129,9 @@ impl<'a> SnapshotFile<'a> {
         for night in state.past_nights() {
             record::put_past_night(records, night);
         }
-        record::put_batch(records, state.outstanding_batch());
+        for batch in state.outstanding_batches() {
+            record::put_batch(records, batch);
+        }
         record::put_end(records, End { position });
     }
 

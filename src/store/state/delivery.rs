@@ -9,6 +9,9 @@ use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch,
 /// Slots looked at in one step of forming a batch, so that a lock around the state is never held
 /// for longer than a few hundred microseconds.
 const SCAN_SLOTS: usize = 4096;
+/// Frames are formed until they hold so many users. What is formed together becomes durable together,
+/// and while auth reads one of them nobody waits for the next.
+const USERS_AHEAD: usize = 400;
 
 /// A step towards the next frame.
 #[derive(Debug)]
@@ -31,58 +34,87 @@ pub(super) struct Delivery {
 }
 
 impl State {
-    /// The frame that is formed and not acknowledged.
-    pub fn outstanding_batch(&self) -> Option<&Batch> {
-        self.batch.as_ref()
+    /// The frames that are formed and not acknowledged, in the order in which they go to auth.
+    pub fn outstanding_batches(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.iter()
     }
 
     /// [`crate::store::StateStore::next_batch`], in steps that each look at a bounded number of slots.
     pub fn next_batch(&mut self, journal: &mut impl Journal, limits: BatchLimits) -> FormStep {
-        if let Some(batch) = self.batch.take_if(|batch| !batch.fits(limits)) {
-            self.unform(journal, &batch);
+        if self.batches.front().is_some_and(|batch| !batch.fits(limits)) {
+            self.unform(journal);
         }
-        if let Some(batch) = &self.batch {
+        if let Some(batch) = self.batches.front() {
             let value = NextBatch::Send(batch.clone());
-            return FormStep::Done(Seen { value, position: self.night_position });
+            return FormStep::Done(Seen { value, position: self.formed_position });
         }
         let end = self.table.slot_count();
         let open = self.undelivered.iter().find(|(_, delivery)| delivery.next_slot < end);
         let Some((&day, &delivery)) = open else {
             return FormStep::Done(self.end_of_pass(journal));
         };
-        let (users, delivery) = self.scan(day, delivery, limits);
-        let closed = ClosedDay { day, closed_at: delivery.closed_at };
-        self.undelivered.insert(day, delivery);
-        let Some(users) = users else { return FormStep::Continue };
+        let Some(first) = self.form(journal, day, delivery, limits) else {
+            return FormStep::Continue;
+        };
         // The older ones were looked at to their end, and what was found is with auth.
         self.end_days(journal, |of_day, delivery| of_day < day && delivery.too_long == 0);
-        let batch = Batch { id: Batch::new_id(), closed, users };
-        journal.batch(Some(&batch));
-        self.batch = Some(batch.clone());
+        self.formed_position = journal.position();
         self.night_position = journal.position();
-        FormStep::Done(self.commit(journal, NextBatch::Send(batch)))
+        FormStep::Done(self.commit(journal, NextBatch::Send(first)))
     }
 
-    /// The frame can't be sent any more as it was formed. Nothing of it was acknowledged: its users
-    /// are looked for from the beginning.
-    fn unform(&mut self, journal: &mut impl Journal, batch: &Batch) {
-        if let Some(delivery) = self.undelivered.get_mut(&batch.closed.day) {
-            (delivery.next_slot, delivery.too_long) = (0, 0);
+    /// Forms frames of `day` from where its delivery stands; the first of them, if there is one in
+    /// the slots of this step. A frame that the step's end cut short is left for the next step,
+    /// unless it is the first.
+    fn form(
+        &mut self,
+        journal: &mut impl Journal,
+        day: Day,
+        mut delivery: Delivery,
+        limits: BatchLimits,
+    ) -> Option<Batch> {
+        let closed = ClosedDay { day, closed_at: delivery.closed_at };
+        let end = self.table.slot_count().min(delivery.next_slot + SCAN_SLOTS);
+        let mut ahead = 0;
+        while ahead < USERS_AHEAD {
+            let (users, after) = self.scan(day, delivery, end, limits);
+            let was_cut_short = after.next_slot == end && end < self.table.slot_count();
+            if was_cut_short && ahead > 0 {
+                break;
+            }
+            delivery = after;
+            let Some(users) = users else { break };
+            ahead += users.len();
+            let batch = Batch { id: Batch::new_id(), closed, users };
+            journal.batch_formed(&batch);
+            self.batches.push_back(batch);
         }
-        journal.batch(None);
+        self.undelivered.insert(day, delivery);
+        self.batches.front().cloned()
+    }
+
+    /// The frames can't be sent any more as they were formed. Nothing of them was acknowledged: their
+    /// users are looked for from the beginning.
+    fn unform(&mut self, journal: &mut impl Journal) {
+        for batch in self.batches.drain(..) {
+            if let Some(delivery) = self.undelivered.get_mut(&batch.closed.day) {
+                (delivery.next_slot, delivery.too_long) = (0, 0);
+            }
+            journal.batch_gone(&batch.id);
+        }
         self.night_position = journal.position();
         journal.commit();
     }
 
-    /// Collects entries of `day` from where the delivery stands, up to a frame or the step's end.
+    /// Collects entries of `day` from where the delivery stands, up to a frame or the slot `end`.
     fn scan(
         &mut self,
         day: Day,
         mut delivery: Delivery,
+        end: usize,
         limits: BatchLimits,
     ) -> (Option<Vec<UserTime>>, Delivery) {
         let mut filler = BatchFiller::new(limits);
-        let end = self.table.slot_count().min(delivery.next_slot + SCAN_SLOTS);
         while delivery.next_slot < end && !filler.is_full() {
             if let Some(offered) = self.sealed_time(delivery.next_slot, day) {
                 match filler.offer(offered) {
@@ -146,15 +178,15 @@ impl State {
         batch: &Batch,
         keep: KeepOnline,
     ) -> Seen<()> {
-        if self.batch.as_ref().is_none_or(|outstanding| outstanding.id != batch.id) {
+        if self.batches.front().is_none_or(|outstanding| outstanding.id != batch.id) {
             return Seen { value: (), position: self.night_position };
         }
+        self.batches.pop_front();
         for entry in &batch.users {
             self.forget_sealed(journal, &entry.user, batch.closed.day, keep);
         }
         self.remember_frame(journal, batch.closed.day, batch.users.len());
-        self.batch = None;
-        journal.batch(None);
+        journal.batch_gone(&batch.id);
         self.night_position = journal.position();
         self.absence_position = journal.position();
         self.commit(journal, ())

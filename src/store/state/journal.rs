@@ -17,8 +17,10 @@ pub trait Journal {
     fn night(&mut self, night: &Night);
     /// What is remembered of a night is as given.
     fn past_night(&mut self, night: &PastNight);
-    /// The outstanding frame is the given one.
-    fn batch(&mut self, batch: Option<&Batch>);
+    /// The frame is formed, behind those that are.
+    fn batch_formed(&mut self, batch: &Batch);
+    /// The frame with this id is no more.
+    fn batch_gone(&mut self, id: &str);
     /// The position that the change under way will have.
     fn position(&self) -> u64;
     /// The change is complete.
@@ -34,7 +36,8 @@ impl Journal for NoJournal {
     fn remove(&mut self, _: &UserId) {}
     fn night(&mut self, _: &Night) {}
     fn past_night(&mut self, _: &PastNight) {}
-    fn batch(&mut self, _: Option<&Batch>) {}
+    fn batch_formed(&mut self, _: &Batch) {}
+    fn batch_gone(&mut self, _: &str) {}
     fn position(&self) -> u64 {
         0
     }
@@ -89,9 +92,21 @@ impl State {
             .collect();
     }
 
-    /// The outstanding frame was the given one.
-    pub fn restore_batch(&mut self, batch: Option<Batch>) {
-        self.batch = batch;
+    /// The frame was formed. What is read may begin in the middle, so it may be known.
+    pub fn restore_batch(&mut self, batch: Batch) {
+        if self.batches.iter().all(|known| known.id != batch.id) {
+            self.batches.push_back(batch);
+        }
+    }
+
+    /// The frame was there no more.
+    pub fn restore_batch_gone(&mut self, id: &str) {
+        self.batches.retain(|batch| batch.id != id);
+    }
+
+    /// There was no frame.
+    pub fn restore_no_batch(&mut self) {
+        self.batches.clear();
     }
 
     /// Slots of the user table, used or free; slots never move and never become fewer.

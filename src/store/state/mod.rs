@@ -17,7 +17,7 @@ mod plan;
 mod rooms;
 mod table;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use self::delivery::Delivery;
@@ -35,7 +35,9 @@ pub struct State {
     day: Day,
     listed_at: Option<UnixMillis>,
     undelivered: BTreeMap<Day, Delivery>,
-    batch: Option<Batch>,
+    batches: VecDeque<Batch>,
+    /// Where the latest of them were formed.
+    formed_position: u64,
     history: History,
     /// Position of the latest change of the night.
     night_position: u64,
@@ -52,7 +54,8 @@ impl Default for State {
             day: Day::FIRST,
             listed_at: None,
             undelivered: BTreeMap::new(),
-            batch: None,
+            batches: VecDeque::new(),
+            formed_position: 0,
             history: History::default(),
             night_position: 0,
             day_position: 0,

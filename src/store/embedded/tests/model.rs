@@ -233,16 +233,14 @@ fn undated(nights: Vec<PastNight>) -> Vec<PastNight> {
 }
 
 /// All that a store holds, but for what depends on where in memory it is.
-pub(super) fn everything(
-    store: &EmbeddedStore,
-) -> (Vec<Entry>, Night, Option<Batch>, Vec<PastNight>) {
+pub(super) fn everything(store: &EmbeddedStore) -> (Vec<Entry>, Night, Vec<Batch>, Vec<PastNight>) {
     let core = store.shared.core();
     let slots = 0..core.state.slot_count();
     let entries = slots.filter_map(|slot| core.state.entry_at(slot));
     let mut entries: Vec<_> = entries.map(|entry| Entry { stamp: 0, ..entry.clone() }).collect();
     entries.sort_by(|one, other| one.user.cmp(&other.user));
     let (night, history) = (core.state.night(), core.state.night_history(usize::MAX));
-    (entries, night, core.state.outstanding_batch().cloned(), history)
+    (entries, night, core.state.outstanding_batches().cloned().collect::<Vec<_>>(), history)
 }
 
 async fn play_at_random(store: &EmbeddedStore, seed: u64) {

@@ -65,7 +65,7 @@ fn a_folder_of_format_1_is_read_to_the_last_record() {
     assert!(night.listed_at.is_some());
     let days: Vec<_> = night.undelivered.iter().map(|closed| closed.day).collect();
     assert_eq!(days, [Day(1), Day(2)]);
-    let batch = batch.unwrap();
+    let batch = batch.first().cloned().unwrap();
     assert_eq!((batch.id.as_str(), batch.closed), ("8374d414f6a02da8", night.undelivered[0]));
     let told = |name: &str, time| UserTime { user: named(name), study_time: of(time) };
     assert_eq!(batch.users, [told("u1", "01:30:00"), told("u2", "02:00:00")]);
