@@ -29,7 +29,9 @@ fn snapshot(state: &State) -> Vec<u8> {
     for night in state.past_nights() {
         record::put_past_night(&mut written, night);
     }
-    record::put_batch(&mut written, state.outstanding_batch());
+    for batch in state.outstanding_batches() {
+        record::put_batch(&mut written, batch);
+    }
     record::put_end(&mut written, End { position: 7 });
     written
 }
