@@ -39,6 +39,7 @@ mod faults;
 mod framing;
 mod fuzz;
 mod gateways;
+mod linear;
 mod log_events;
 mod log_lines;
 mod manual;

@@ -66,13 +66,15 @@ pub(super) static HOLD_LOCK: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/hold_lock.lua")]));
 pub(super) static DELETE_IF_EQUAL: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/delete_if_equal.lua")]));
+pub(super) static LEAD_TO: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("scripts/lead_to.lua")]));
 pub(super) static CLOSE_INDEX: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/close_index.lua")]));
 pub(super) static PROVE_WRITABLE: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("scripts/prove_writable.lua")]));
 
 /// All of them.
-fn scripts() -> [&'static Script; 21] {
+fn scripts() -> [&'static Script; 22] {
     [
         &OPEN_SESSION,
         &HOLDS_SESSION,
@@ -93,6 +95,7 @@ fn scripts() -> [&'static Script; 21] {
         &FORGET_BATCH,
         &HOLD_LOCK,
         &DELETE_IF_EQUAL,
+        &LEAD_TO,
         &CLOSE_INDEX,
         &PROVE_WRITABLE,
     ]

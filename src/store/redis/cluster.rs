@@ -15,7 +15,7 @@ use super::address::{Address, Terms, at};
 use super::call::{Call, Reply};
 use super::links::Links;
 use super::server::{Fault, Server};
-use super::servers::Layout;
+use super::servers::{Layout, mark_of};
 use super::shares::shares;
 use super::slots::{Holding, SlotMap, slot_of};
 
@@ -149,10 +149,17 @@ impl Cluster {
     }
 
     /// The servers that have slots, each once.
-    pub(super) async fn masters(&self) -> Result<Vec<Server>, Fault> {
+    async fn masters(&self) -> Result<Vec<Server>, Fault> {
         self.shared.refresh().await;
         let map = self.shared.map.load_full().ok_or_else(|| self.shared.away())?;
         Ok(map.masters().into_iter().map(|address| self.shared.server_at(address)).collect())
+    }
+
+    /// The servers that have slots, and a mark of which has which.
+    pub(super) async fn survey(&self) -> Result<(Vec<Server>, u64), Fault> {
+        let servers = self.masters().await?;
+        let map = self.shared.map.load_full().ok_or_else(|| self.shared.away())?;
+        Ok((servers, mark_of(&map)))
     }
 
     /// A key on each of them.

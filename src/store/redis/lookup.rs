@@ -3,6 +3,7 @@
 use redis::Value;
 
 use super::call::{Call, PROVE_WRITABLE, Reply};
+use super::place::Place;
 use super::records::{Records, unexpected};
 use super::scan::scan;
 use super::standing::Standing;
@@ -47,8 +48,8 @@ impl Records {
         }
     }
 
-    /// Rooms by SCAN, one server after the other; what the cursor says: which server, and its
-    /// cursor.
+    /// Rooms by SCAN, one server after the other. None is missed that is there all the time, but one
+    /// whose slot is just moving; some may come twice.
     pub(super) async fn rooms(
         &self,
         from: Option<Cursor>,
@@ -56,24 +57,21 @@ impl Records {
     ) -> Result<Page<RoomCount>> {
         self.exits.settle().await;
         let limit = limit.clamp(1, PAGE_ITEMS_MAX);
-        let servers = self.servers.masters().await.map_err(unreached)?;
-        let [at, mut cursor, _] = from.map_or([0; 3], |cursor| cursor.0);
-        let mut at = usize::try_from(at).unwrap_or(usize::MAX);
+        let (servers, mark) = self.servers.survey().await.map_err(unreached)?;
+        let mut place = Place::of(from, mark);
         let (mut items, mut looked_at) = (Vec::new(), 0);
         let step = limit.max(STEP_KEYS_MIN);
-        while let Some(server) = servers.get(at) {
+        while let Some(server) = servers.get(place.server) {
             if items.len() >= limit || looked_at >= PAGE_KEYS_MAX {
-                return Ok(Page { items, next: Some(Cursor([at as u64, cursor, 0])) });
+                return Ok(Page { items, next: Some(place.cursor()) });
             }
-            let keys;
-            (cursor, keys) = scan(server, cursor, Some(ROOM_PATTERN), step).await?;
+            let (scanned, keys) = scan(server, place.scanned, Some(ROOM_PATTERN), step).await?;
             items.extend(self.count_each(&keys).await?);
             looked_at += step;
-            if cursor == 0 {
-                at += 1;
-            }
+            place.step_to(scanned);
         }
-        Ok(Page { items, next: None })
+        let (_, now) = self.servers.survey().await.map_err(unreached)?;
+        Ok(Page { items, next: (now != mark).then_some(Place::NOWHERE) })
     }
 
     /// The rooms whose sets these are; what is no set, or is empty by now, is none.

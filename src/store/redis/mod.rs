@@ -22,6 +22,7 @@ pub mod links;
 mod lookup;
 mod mend;
 mod night;
+mod place;
 mod plan;
 mod records;
 mod rooms;

@@ -3,9 +3,9 @@
 use super::calendar::Today;
 use super::call::{Call, Reply};
 use super::pairs_of;
+use super::place::Place;
 use super::records::{CALLS_MAX, Records};
 use super::scan::{scan, user_of_key};
-use super::servers::Layout;
 use super::stored::{RECORD_PREFIX, field_names, read_record, record_key};
 use super::unreached;
 use crate::config::FieldStyle;
@@ -17,46 +17,19 @@ use crate::store::{Cursor, Page, Result};
 /// Steps of SCAN for one page, if what they find is nobody's record.
 const STEPS_MAX: usize = 16;
 
-/// Where a page begins: so far on one of the servers of a layout. If that is another one meanwhile,
-/// or has another connection, a cursor means nothing any more, and the plan begins anew.
-struct Place {
-    layout: u64,
-    server: usize,
-    scanned: u64,
-}
-
-impl Place {
-    /// A cursor of no layout.
-    const NOWHERE: Cursor = Cursor([0; 3]);
-
-    fn of(from: Option<Cursor>, layout: &Layout) -> Self {
-        let Cursor([of_layout, server, scanned]) = from.unwrap_or(Self::NOWHERE);
-        let layout = layout.mark();
-        match usize::try_from(server) {
-            Ok(server) if of_layout == layout => Self { layout, server, scanned },
-            Ok(_) | Err(_) => Self { layout, server: 0, scanned: 0 },
-        }
-    }
-
-    fn cursor(&self) -> Cursor {
-        Cursor([self.layout, self.server as u64, self.scanned])
-    }
-}
-
 impl Records {
     pub(super) async fn night_plan(&self, from: Option<Cursor>, limit: usize) -> Result<Plan> {
         let limit = limit.clamp(1, PLAN_USERS_MAX);
         let today = self.calendar.today().await?;
         let layout = self.servers.layout().await.map_err(unreached)?;
-        let mut place = Place::of(from, &layout);
+        let mut place = Place::of(from, layout.mark());
         let pattern = format!("{RECORD_PREFIX}*");
         let mut items = Vec::new();
         for _ in 0..STEPS_MAX {
             let Some(server) = layout.servers.get(place.server) else { break };
             let (scanned, keys) = scan(server, place.scanned, Some(&pattern), limit).await?;
             let users: Vec<_> = keys.iter().filter_map(|key| user_of_key(key)).collect();
-            place.scanned = scanned;
-            place.server += usize::from(place.scanned == 0);
+            place.step_to(scanned);
             items.extend(self.planned(&users, today).await?);
             if !items.is_empty() {
                 break;

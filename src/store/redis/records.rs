@@ -140,6 +140,10 @@ pub(super) fn told(reply: Reply) -> Result<Told> {
     match word.as_deref() {
         Some("OK") => Ok(Told::Done(values.collect())),
         Some("NOBODY") => Ok(Told::Nobody),
+        // It was repeated, and somebody else has changed the record since the first time.
+        Some("PAST") => Err(Error::Failed(
+            "it was done, but what it came to was overtaken before it was heard".to_owned(),
+        )),
         Some("PARSE") => match values.next() {
             Some(Value::BulkString(text)) => Ok(Told::Parse(text)),
             _ => Err(unexpected()),

@@ -134,6 +134,11 @@ impl Server {
         self.shared.live.load().as_ref().map(|live| live.number)
     }
 
+    /// Waits for a connection, as a call would.
+    pub(super) async fn connected(&self) -> Result<(), Fault> {
+        self.live().await.map(drop)
+    }
+
     /// Sends the calls in their order, in one write. If the connection breaks under them they are
     /// sent once more.
     pub(super) async fn send(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {

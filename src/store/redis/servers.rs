@@ -1,6 +1,6 @@
 //! All the servers of a store: one, or the masters of a cluster.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use redis::Value;
 
@@ -18,6 +18,13 @@ pub(super) enum Servers {
     One(Server),
     /// A Redis Cluster.
     Cluster(Cluster),
+}
+
+/// A number for what may be told apart by it, in this process.
+pub(super) fn mark_of(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Where all keys lie at one moment. If it is the same at a later one, no key has moved between.
@@ -97,15 +104,22 @@ impl Servers {
         }
     }
 
-    /// The servers that together have every key.
-    pub(super) async fn masters(&self) -> Result<Vec<Server>, Fault> {
-        match self {
-            Self::One(server) => Ok(vec![server.clone()]),
-            Self::Cluster(cluster) => cluster.masters().await,
+    /// The servers that together have every key, and a mark that these have alone, with the slots
+    /// and the connections they have now.
+    pub(super) async fn survey(&self) -> Result<(Vec<Server>, u64), Fault> {
+        let (servers, slots) = match self {
+            Self::One(server) => (vec![server.clone()], 0),
+            Self::Cluster(cluster) => cluster.survey().await?,
+        };
+        for server in &servers {
+            server.connected().await?;
         }
+        let connections: Vec<_> = servers.iter().map(Server::connection_number).collect();
+        let mark = mark_of(&(slots, connections));
+        Ok((servers, mark))
     }
 
-    /// A key on each of these servers, which begins with `prefix`.
+    /// A key on each server that has keys, which begins with `prefix`.
     pub(super) async fn key_on_each(&self, prefix: &str) -> Result<Vec<String>, Fault> {
         match self {
             Self::One(_) => Ok(vec![prefix.to_owned()]),
@@ -134,9 +148,7 @@ impl Layout {
 
     /// A number that is the same for this layout only, in this process.
     pub(super) fn mark(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.servers.len(), &self.connections, &self.holdings).hash(&mut hasher);
-        hasher.finish()
+        mark_of(&(self.servers.len(), &self.connections, &self.holdings))
     }
 
     /// Whether everything is as it was: the same processes and the same slots on each.

@@ -8,19 +8,23 @@
 //!
 //! In which room's set the session is follows from that, and decides nothing: see `rooms`.
 //!
-//! Two limits of that. If a user's previous session is opened again on one daemon while another one
+//! Three limits of that. If a user's previous session is opened again on one daemon while another one
 //! is just removing its index, the index is missing until that daemon has looked at the record and
 //! put it back: a close in that moment finds nobody. And a service that writes records without
 //! knowing our mark can't take it away: a session that was closed here and that such a service
 //! opens again under the same id stays closed for us, until it is opened here or under another id.
+//! And where a connection breaks, an operation is sent again: it knows its record, but not the index.
+//! So a session that is opened again, or taken over, in just that moment may lose its index to a close
+//! that is made twice, or its taker to an opening that is. One that is opened once never does.
 
 use redis::Value;
 
 use super::call::{
-    CLOSE_INDEX, CLOSE_SESSION, Call, DELETE_IF_EQUAL, HOLDS_SESSION, OPEN_SESSION, Reply,
+    CLOSE_INDEX, CLOSE_SESSION, Call, DELETE_IF_EQUAL, HOLDS_SESSION, LEAD_TO, OPEN_SESSION, Reply,
 };
 use super::records::{Records, Task, Told, answered_record, room_of, told, unexpected, word_of};
 use super::rooms::{Seat, member_call};
+use super::standing::Read;
 use super::stored::{room_json, session_json, session_key};
 use super::{new_operation, refusal, text_of, unreached};
 use crate::domain::{Record, RoomId, SessionId, UserId};
@@ -33,9 +37,11 @@ impl Records {
         room: Option<RoomId>,
         session: &SessionId,
     ) -> Result<Record> {
-        let open = Task::new(&OPEN_SESSION, user, vec![room_json(room), session_json(session)]);
+        let operation = new_operation().into_bytes();
+        let arguments = vec![room_json(room), session_json(session), operation];
+        let open = Task::new(&OPEN_SESSION, user, arguments);
         let holds = holds_task(user, session);
-        let index = Call::command("SET", session_key(session)).arg(user.as_str());
+        let index = Call::script(&LEAD_TO, session_key(session)).arg(user.as_str());
         let today = self.calendar.today().await?;
         let seat = room.map(|room| Seat { room, session: session.clone() });
         let enter = seat.as_ref().map(|seat| member_call("SADD", seat));
@@ -53,7 +59,10 @@ impl Records {
             }
             Err(error) => self.or_undo(user, session, seat, Err(error)).await?,
         };
-        indexed.map_err(refusal)?;
+        let led_to = text_of(&indexed.map_err(refusal)?).and_then(|id| UserId::parse(&id).ok());
+        if let Some(previous) = led_to.filter(|previous| previous != user) {
+            self.leave_to_another(previous, session).await;
+        }
         let mut leftover = Vec::new();
         for replaced in opened.iter().skip(5) {
             leftover.extend(word_of(replaced, SessionId::parse)?.map(|old| (user.clone(), old)));
@@ -121,6 +130,17 @@ impl Records {
             self.exits.add(Seat { room, session });
         }
         Ok(())
+    }
+
+    /// The session was the user's and is another's now: it is not where it was with the user. What
+    /// can't be read is left to the scrub.
+    async fn leave_to_another(&self, user: UserId, session: &SessionId) {
+        let read =
+            self.read_each(std::slice::from_ref(&user)).await.ok().and_then(|mut read| read.pop());
+        let Some(Ok(Some(Read { record, .. }))) = read else { return };
+        if let (Some(room), true) = (record.room, record.session.as_ref() == Some(session)) {
+            self.exits.add(Seat { room, session: session.clone() });
+        }
     }
 
     /// Removes indexes of sessions that are not their users' any more, unless they are other

@@ -10,6 +10,7 @@ const SLOTS: u16 = 16384;
 const KEYS_TRIED_MAX: u32 = 1 << 16;
 
 /// Who has which slot: ranges in rising order, the last slot included.
+#[derive(Hash)]
 pub(super) struct SlotMap {
     ranges: Vec<(u16, u16, String)>,
 }

@@ -8,7 +8,7 @@ use crate::http::{get, observed, request};
 use crate::place::{Place, wait_for};
 use crate::requests::{enter, last, leave, listing, study_time, subscribe, unsubscribe};
 use crate::servers::redis::RedisServer;
-use crate::wire::Client;
+use crate::wire::{Client, error_of};
 
 fn at(url: &str) -> Setup {
     observed(Setup::new().keeps(&Place::at(url)))
@@ -179,8 +179,9 @@ fn a_night_that_is_another_programs_stops_everything_by_name_until_it_is_gone() 
     let (server, daemon, mut peer) = started();
     peer.served(leave("u1", "1"));
     let served = peer.served(subscribe("u1", 7, "s1"));
-    tell(&server, &["DEL", "stated:night"]);
-    tell(&server, &["RPUSH", "stated:night", "a", "list"]);
+    // At once: the daemon would make it anew between the two.
+    let replace = "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'a list')";
+    tell(&server, &["EVAL", replace, "1", "stated:night"]);
     wait_until("it is noticed", || peer.ask(enter("u1")).contains("CHAT-031"));
     for message in requests() {
         let detail = detail(&mut peer, message);
@@ -228,6 +229,27 @@ fn a_script_that_never_ends_holds_up_requests_no_longer_than_they_may_take() {
     endless.join().unwrap();
     wait_until("it goes on", || !peer.ask(enter("u1")).contains("error"));
     assert_eq!(peer.ask(enter("u1")), study_time("u1", Some("1")));
+}
+
+#[test]
+fn while_redis_hangs_nobody_waits_for_as_long_as_a_command_may_take() {
+    let server = wait_for(RedisServer::start());
+    let daemon = at(server.url().expose())
+        .key("store.redis.command_timeout", "\"50s\"")
+        .key("limits.request_timeout", "\"55s\"")
+        .start();
+    let mut peer = daemon.connect();
+    peer.served(leave("u1", "1"));
+    server.pause();
+    wait_until("it is noticed", || readiness(&daemon) == 503);
+    // One after the other, for they are about one user.
+    (0..6).for_each(|_| peer.send(leave("u1", "2")));
+    for _ in 0..6 {
+        let error = error_of(&peer.reply(), "CHAT-031");
+        assert!(!error["detail"].as_str().unwrap().contains("within 50s"), "{error}");
+    }
+    server.resume();
+    wait_until("it goes on", || !peer.ask(enter("u1")).contains("error"));
 }
 
 #[test]

@@ -141,6 +141,42 @@ async fn a_session_that_can_not_be_taken_out_is_counted() {
 }
 
 #[tokio::test]
+async fn a_page_of_rooms_that_another_redis_process_gave_out_makes_nobody_miss_a_room() {
+    let mut server = RedisServer::start().await;
+    let opened = Opened::open(&server.store());
+    let store = &opened.store;
+    let seat = "for i = 1, 2000 do redis.call('SADD', 'chat:room:' .. i .. ':sessions', 's') end";
+    server.ask::<()>(&["EVAL", seat, "0"]).await;
+    let mut rooms = std::collections::BTreeSet::new();
+    let mut page = store.rooms(None, 100).await.unwrap();
+    rooms.extend(page.items.iter().map(|room| room.room.0));
+    // It places its keys by another secret.
+    server.stop();
+    server.start_again().await;
+    while let Some(next) = page.next {
+        page = store.rooms(Some(next), 100).await.unwrap();
+        rooms.extend(page.items.iter().map(|room| room.room.0));
+    }
+    assert_eq!(rooms, (1..=2000).collect());
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_passes_to_another_user_is_counted_where_it_is() {
+    let server = RedisServer::start().await;
+    let opened = Opened::open(&server.store());
+    let store = &opened.store;
+    let count = async |room: i64| store.room(RoomId(room)).await.unwrap().sessions;
+    store.open_session(&user("u1"), Some(RoomId(7)), &session("s1")).await.unwrap();
+    store.open_session(&user("u2"), Some(RoomId(8)), &session("s1")).await.unwrap();
+    assert_eq!((count(7).await, count(8).await), (0, 1));
+    // In the same room it stays.
+    store.open_session(&user("u3"), Some(RoomId(8)), &session("s1")).await.unwrap();
+    assert_eq!(count(8).await, 1);
+    opened.close().await;
+}
+
+#[tokio::test]
 async fn every_daemon_keeps_the_same_sets() {
     let server = RedisServer::start().await;
     let [one, other] = [Opened::open(&server.store()), Opened::open(&server.store())];

@@ -1,6 +1,6 @@
 -- The running day's last word, as signaling lists it at night. ARGV: 9 study time as JSON, null
 -- for none, 10 the operation's id, last `sure` if the running day was asked for just now.
-if exists and stored.by == ARGV[10] then return answer() end
+if exists and is_done(ARGV[10]) then return answer() end
 settle()
 if day == today then
   put('listed', string.format('%.0f', today))
@@ -12,6 +12,6 @@ elseif ARGV[#ARGV] ~= 'sure' then
   return {'STALE', string.format('%.0f', day)}
 end
 fresh = true
-put('by', ARGV[10])
+note_done(ARGV[10])
 save()
 return answer()

@@ -119,6 +119,16 @@ local function holds(this)
   return exists and session == this and session ~= 'null' and not is_closed()
 end
 
+-- An operation whose reply was lost is sent again, and others may have come between. So the record
+-- knows the latest eight operations, each an id of 16 characters.
+local function is_done(operation)
+  return stored.by ~= nil and stored.by:find(operation, 1, true) ~= nil
+end
+
+local function note_done(operation)
+  put('by', (operation .. ' ' .. (stored.by or '')):sub(1, 8 * 17))
+end
+
 -- The record as it reads today.
 local function answer()
   return {'OK', room, session, day < today and 'null' or study}
