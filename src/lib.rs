@@ -8,6 +8,7 @@ pub mod build;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod crash;
 pub mod daemon;
 pub mod domain;
 pub mod error;

@@ -21,6 +21,7 @@ pub use self::progress::{Delivering, Doing, Stage};
 
 use self::progress::Progress;
 use crate::config::{self, Config};
+use crate::crash::{self, Point};
 use crate::domain::{Context, Day, UnixMillis};
 use crate::store::night::ClosedDay;
 use crate::store::{self, Batch, BatchLimits, KeepOnline, NextBatch, StateStore};
@@ -130,6 +131,7 @@ impl Nightly {
             let last_timeout = self.context.running.now().config.rollover.last_timeout;
             match self.context.store.close_overdue_day(UnixMillis::now(), last_timeout).await {
                 Ok(Some(day)) => {
+                    crash::point(Point::OverdueDayClosed);
                     tracing::warn!(
                         day = day.0,
                         "no SCHEDULER_LAST came within {last_timeout:?}, the day was closed without"
@@ -203,6 +205,7 @@ impl Nightly {
         config: &Config,
     ) -> After {
         self.progress.begin_attempt(&batch);
+        crash::point(Point::FrameFormed);
         if let Err(error) = self.send(&batch, config).await {
             self.context.metrics.nights.batches_retried.fetch_add(1, Relaxed);
             tracing::warn!(
@@ -215,6 +218,7 @@ impl Nightly {
             self.write_down(unwritten, 0, config).await;
             return After::Failure;
         }
+        crash::point(Point::FrameAnswered);
         unwritten.push_back(self.begin_writing(batch, config).await);
         // Where operations don't take effect in the order of the calls, the next question would be
         // answered with the same frame.
@@ -243,7 +247,10 @@ impl Nightly {
             (&mut written).await;
             let first = Pin::new(&mut written).take_output().unwrap_or(Ok(()));
             match self.see_written(&batch, first, config).await {
-                Written::Down => self.count_delivered(&batch),
+                Written::Down => {
+                    crash::point(Point::FrameAcknowledged);
+                    self.count_delivered(&batch);
+                }
                 Written::NotBeforeTheStop => return unwritten.clear(),
             }
         }

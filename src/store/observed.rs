@@ -8,6 +8,7 @@ use super::night::{Batch, BatchLimits, ClosedBy, NextBatch, Night, PastNight, Pl
 use super::redis::RedisStore;
 use super::redis::links::LinkFigures;
 use super::{Error, KeepOnline, Result, StateStore, Store};
+use crate::crash::{self, Point};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::metrics::histogram::{Histogram, Snapshot};
 use crate::metrics::spread::Spread;
@@ -199,6 +200,7 @@ impl Begun<'_> {
                 counts.errors.fetch_add(1, Relaxed);
             }
         }
+        crash::point(Point::Done(self.operation));
         result
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::stream::Stream;
 use crate::connection::frame::{BrokenFraming, Decoder, Framing};
+use crate::crash::{self, Point};
 
 /// The longest reply a peer may send (contract §8).
 pub const REPLY_BYTES_MAX: usize = 1 << 20;
@@ -143,6 +144,7 @@ impl Connection {
             *sent = taken;
         }
         self.stream.flush().await.map_err(|error| DropCause::Io(error.kind()))?;
+        crash::point(Point::MessageSent);
         buffer.clear();
         self.receive(buffer).await
     }

@@ -20,6 +20,7 @@ use super::gateway::{CallError, Gateway};
 use super::reply::{OwnerReply, Reply};
 use super::report::Report;
 use super::room::{Job, RoomCounters};
+use crate::crash::{self, Point};
 use crate::domain::UserId;
 
 /// How long a room-out waits for what its connection forwarded before about the same user. That
@@ -172,7 +173,9 @@ impl Dispatcher {
         let gateway = self.gateway.clone();
         let deadline = Instant::now() + gateway.config().call_max();
         self.in_flight.push(Box::pin(async move {
+            crash::point(Point::RoomOutBegun);
             let outcome = gateway.call(&job.message(), deadline).await;
+            crash::point(Point::RoomOutAnswered);
             (job, outcome)
         }));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -262,7 +263,11 @@ fn a_damaged_folder_is_refused_and_left_as_it_is() {
 /// A folder as a version of format 1 left it in the middle of a night; its README says what is in it.
 fn folder_of_format_1() -> Place {
     let place = Place::embedded();
-    let dir = place.dir.as_ref().unwrap();
+    lay_folder_of_format_1(place.dir.as_ref().unwrap());
+    place
+}
+
+pub(crate) fn lay_folder_of_format_1(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/embedded-format-1");
     for file in files_below(Path::new(fixture)) {
@@ -270,7 +275,17 @@ fn folder_of_format_1() -> Place {
             fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
         }
     }
-    place
+}
+
+/// Leaves behind the newest log what a power cut leaves of a group that was being written.
+pub(crate) fn tear_end_of_log(dir: &Path) {
+    let newest = |file: &PathBuf| {
+        let name = file.file_name()?.to_str()?;
+        name.strip_prefix("log-")?.parse::<u64>().ok()
+    };
+    let log = files_below(dir).into_iter().max_by_key(newest).unwrap();
+    let mut log = OpenOptions::new().append(true).open(log).unwrap();
+    log.write_all(&[0x5a; 50]).unwrap();
 }
 
 #[test]

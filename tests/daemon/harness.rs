@@ -54,6 +54,7 @@ pub(crate) struct Setup {
     tables: String,
     place: Place,
     file_blocks_max: Option<u32>,
+    crash_at: Option<String>,
 }
 
 impl Setup {
@@ -62,7 +63,7 @@ impl Setup {
         let keys = BTreeMap::from([("log.format".to_owned(), "\"json\"".to_owned())]);
         let nobody = "\"127.0.0.1:1\"";
         let (listen, tables, place) = (vec![Framing::Length4], String::new(), Place::memory());
-        Self { keys, listen, tables, place, file_blocks_max: None }
+        Self { keys, listen, tables, place, file_blocks_max: None, crash_at: None }
             .key("gateways.room.address", nobody)
             .key("gateways.signaling.address", nobody)
             .key("gateways.auth.address", nobody)
@@ -110,6 +111,12 @@ impl Setup {
         self
     }
 
+    /// The daemon dies at this point; see `stated::crash`.
+    pub(crate) fn dies_at(mut self, point: &str) -> Self {
+        self.crash_at = Some(point.to_owned());
+        self
+    }
+
     pub(crate) fn toml(&self) -> String {
         let mut toml = format!("store.url = \"{}\"\n", self.place.url);
         for (key, value) in &self.keys {
@@ -125,6 +132,17 @@ impl Setup {
 
     pub(crate) fn start(&self) -> Daemon {
         Daemon::start(self)
+    }
+
+    /// A daemon that may die before it is ready: the status with which it ended, then.
+    pub(crate) fn start_mortal(&self) -> Result<Daemon, ExitStatus> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut started = serve(&dir, self);
+        let daemon = Daemon::watch(dir, &mut started, &self.listen);
+        match daemon.addresses.len() == self.listen.len() {
+            true => Ok(daemon),
+            false => Err(daemon.ended().0),
+        }
     }
 }
 
@@ -149,11 +167,21 @@ impl Daemon {
 
     /// A daemon that `started` starts, which listens in these framings.
     pub(crate) fn adopt(dir: TempDir, mut started: Command, framings: &[Framing]) -> Self {
-        let (mut child, log, reader) = spawn(&mut started);
+        let daemon = Self::watch(dir, &mut started, framings);
+        let listens = daemon.addresses.len() == framings.len();
+        assert!(listens, "it did not start:\n{}", daemon.log.tail());
+        daemon
+    }
+
+    /// Waits until the daemon is ready, or has ended.
+    fn watch(dir: TempDir, started: &mut Command, framings: &[Framing]) -> Self {
+        let (mut child, log, reader) = spawn(started);
         let ready = || log.has("\"message\":\"ready\"") || child.try_wait().unwrap().is_some();
         wait_until("the daemon is ready", ready);
-        let addresses = log.addresses();
-        assert_eq!(addresses.len(), framings.len(), "it did not start:\n{}", log.tail());
+        let addresses = match log.has("\"message\":\"ready\"") {
+            true => log.addresses(),
+            false => Vec::new(),
+        };
         let framings = framings.to_vec();
         Self { addresses, log, framings, child, reader: Some(reader), over: false, dir }
     }
@@ -206,6 +234,11 @@ impl Daemon {
     pub(crate) fn signal(&self, name: &str) {
         let id = self.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// Whether it runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Ends it as a crash would.
@@ -295,9 +328,14 @@ pub(crate) fn resident_kib(status: &str) -> u64 {
 /// `stated serve` with this setup, its configuration written into `dir`.
 fn serve(dir: &TempDir, setup: &Setup) -> Command {
     let file = write_config(dir.path(), &setup.toml());
-    let mut command = match setup.file_blocks_max {
-        None => command(dir.path()),
-        Some(blocks) => {
+    let mut command = match (setup.file_blocks_max, &setup.crash_at) {
+        (None, None) => command(dir.path()),
+        (_, Some(point)) => {
+            let mut command = command_of(crate::crash_points::program(), dir.path());
+            command.env("CRASH_AT", point);
+            command
+        }
+        (Some(blocks), None) => {
             let mut shell = command_of("sh", dir.path());
             // Without the trap the signal would end it, where a full disk does not.
             let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");

@@ -33,6 +33,7 @@ mod cases;
 mod cli;
 mod connection;
 mod contract;
+mod crash_points;
 mod durability;
 mod examples;
 mod faults;

@@ -89,8 +89,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(daemon: SocketAddr, framing: Framing) -> Self {
-        let stream = TcpStream::connect_timeout(&daemon, REPLY_MAX).expect("the daemon listens");
-        Self::of(stream, framing)
+        Self::try_connect(daemon, framing).expect("the daemon listens")
+    }
+
+    pub(crate) fn try_connect(daemon: SocketAddr, framing: Framing) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&daemon, REPLY_MAX)?;
+        Ok(Self::of(stream, framing))
     }
 
     fn of(stream: TcpStream, framing: Framing) -> Self {

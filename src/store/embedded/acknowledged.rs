@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use super::error::OpenError;
 use super::folder::Folder;
 use super::group::{checksum, u32_at, u64_at};
+use crate::crash::{self, Point};
 
 /// Bytes of the file.
 pub(super) const ACKNOWLEDGED_BYTES: usize = 20;
@@ -36,6 +37,7 @@ impl AcknowledgedFile {
         let created = Self { file: File::create(folder.acknowledged_path())? };
         created.write(acknowledged)?;
         created.sync()?;
+        crash::point(Point::AcknowledgedMade);
         Ok(created)
     }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::acknowledged::ACKNOWLEDGED_BYTES;
 use super::error::OpenError;
 use super::group::{FILE_HEADER_BYTES, FORMAT, FORMAT_OLDEST, FileHeader, Kind};
+use crate::crash::{self, Point};
 
 const VERSION: &str = "VERSION";
 const LOCK: &str = "LOCK";
@@ -54,6 +55,7 @@ impl Folder {
         make_dir(dir)?;
         inspect(dir)?;
         let lock = lock(dir)?;
+        crash::point(Point::FolderLocked);
         // Somebody may have made it a store, or anything else, before the lock was ours.
         let before = inspect(dir)?;
         let handle = File::open(dir).map_err(OpenError::io("open", dir))?;
@@ -73,7 +75,10 @@ impl Folder {
         let mut file = File::create(self.unfinished(VERSION))?;
         writeln!(file, "{VERSION_TEXT}{FORMAT}")?;
         file.sync_all()?;
-        self.finish(VERSION)
+        crash::point(Point::VersionWritten);
+        self.finish(VERSION)?;
+        crash::point(Point::VersionNamed);
+        Ok(())
     }
 
     /// Path of the file of this kind and generation.
@@ -97,6 +102,7 @@ impl Folder {
 
     fn finish(&self, name: &str) -> io::Result<()> {
         fs::rename(self.unfinished(name), self.dir.join(name))?;
+        crash::point(Point::FileRenamed);
         self.handle.sync_all()
     }
 
@@ -107,7 +113,9 @@ impl Folder {
         let mut file = options.read(true).write(true).create(true).truncate(true).open(path)?;
         let (header, bytes) = FileHeader::create(Kind::Log, generation, first);
         file.write_all(&bytes)?;
+        crash::point(Point::LogBegun);
         file.sync_all()?;
+        crash::point(Point::LogHeaderSynced);
         if let Err(error) = self.finish_file(Kind::Log, generation) {
             // The older log goes on: this one must not be found after it.
             if let Err(error) = fs::remove_file(self.path(Kind::Log, generation)) {
@@ -115,6 +123,7 @@ impl Folder {
             }
             return Err(error);
         }
+        crash::point(Point::LogNamed);
         Ok((file, header))
     }
 
@@ -149,6 +158,7 @@ impl Folder {
             if unfinished || generation.is_some_and(|generation| generation < base) {
                 let path = self.dir.join(name);
                 fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
+                crash::point(Point::LeftoverRemoved);
             }
         }
         Ok(())
@@ -165,6 +175,7 @@ fn make_dir(dir: &Path) -> Result<(), OpenError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     fs::create_dir_all(dir).map_err(OpenError::io("make the folder", dir))?;
+    crash::point(Point::FolderMade);
     for made in missing {
         let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));

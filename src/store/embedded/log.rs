@@ -7,6 +7,7 @@ use super::acknowledged::Acknowledged;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::group::{FILE_HEADER_BYTES, FORMAT, FileHeader, Group};
+use crate::crash::{self, Point};
 
 /// An open log. All of its `length` is synced.
 #[derive(Debug)]
@@ -54,7 +55,9 @@ impl LogFile {
             }
             return Err(Trouble::Write(error));
         }
+        crash::point(Point::GroupWritten);
         disk.sync(&self.file).map_err(Trouble::Sync)?;
+        crash::point(Point::GroupSynced);
         self.length += group.len();
         self.next = group.next();
         Ok(())

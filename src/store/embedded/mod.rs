@@ -47,6 +47,7 @@ use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::{Journal as _, Seen};
 use super::{Error, KeepOnline, Result, StateStore};
+use crate::crash::{self, Point};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The store of `embedded:DIR`.
@@ -79,7 +80,8 @@ struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            log_bytes_min: 16 << 20,
+            // What is built to die has the steps of a compaction often.
+            log_bytes_min: if cfg!(feature = "crash-points") { 4 << 10 } else { 16 << 20 },
             pending_bytes_max: 64 << 20,
             retry_after: Duration::from_millis(500),
             snapshot_step_slots: 1024,
@@ -97,6 +99,7 @@ impl EmbeddedStore {
     fn open_on(dir: &Path, disk: Disk, limits: Limits) -> std::result::Result<Self, OpenError> {
         let (folder, before) = Folder::claim(dir)?;
         let recovered = recovery::recover(&folder, before, &disk)?;
+        crash::point(Point::StoreOpened);
         let (writer, shared) = Writer::new(folder, Arc::new(disk), limits, recovered);
         let thread = Builder::new().name("stated-log".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(OpenError::io("start the thread that writes to", dir))?;
@@ -138,6 +141,7 @@ impl EmbeddedStore {
             return Err(Error::Failed("too much is waiting to be written".to_owned()));
         }
         let answer = operation(&mut core);
+        crash::point(Point::ChangeApplied);
         if !core.journal.is_empty() {
             self.shared.wake_writer(core);
         }

@@ -12,6 +12,7 @@ use super::log::LogFile;
 use super::reader::{Found, GroupReader};
 use super::record;
 use super::snapshot;
+use crate::crash::{self, Point};
 use crate::store::state::State;
 
 const FIRST_GENERATION: u64 = 1;
@@ -42,11 +43,11 @@ pub(super) fn recover(
     match before {
         Before::New => create(folder, disk),
         Before::Store { format } => {
-            let recovered = read(folder, disk)?;
+            let sound = read(folder)?;
             if format < FORMAT {
-                upgrade(folder, format)?;
+                raise_format(folder, format)?;
             }
-            Ok(recovered)
+            settle(folder, sound, disk)
         }
     }
 }
@@ -77,24 +78,40 @@ fn create(folder: &Folder, disk: &Disk) -> Result<Recovered, OpenError> {
 }
 
 /// The folder was read to its end: from here on it is of this program's format. The mark comes
-/// first, so that no older program ever meets what it can't read; then the log gives way to one of
-/// the new format as soon as the writer begins.
-fn upgrade(folder: &Folder, format: u32) -> Result<(), OpenError> {
+/// before anything else is written, so that no older program ever meets what it can't read; the log
+/// gives way to one of the new format as soon as the writer begins.
+fn raise_format(folder: &Folder, format: u32) -> Result<(), OpenError> {
     folder.write_version().map_err(OpenError::io("write the version into", folder.dir()))?;
     tracing::warn!(
         from = format,
         to = FORMAT,
         "the store's folder has a newer format now: older versions of stated can't open it any more"
     );
+    crash::point(Point::FormatRaised);
     Ok(())
 }
 
-fn read(folder: &Folder, disk: &Disk) -> Result<Recovered, OpenError> {
+/// A folder that was read to its end, in which nothing was changed yet.
+struct Sound {
+    state: State,
+    snapshot: Snapshot,
+    /// The newest log where it ends, if there is one.
+    newest: Option<GroupReader>,
+    acknowledged_file: AcknowledgedFile,
+    acknowledged: Acknowledged,
+}
+
+fn read(folder: &Folder) -> Result<Sound, OpenError> {
     let (acknowledged_file, acknowledged) = AcknowledgedFile::open(folder)?;
     let mut state = State::default();
     let snapshot = read_snapshot(folder, &mut state)?;
     let newest = read_logs(folder, &mut state, &snapshot, acknowledged)?;
-    // From here on the folder is known to be sound.
+    Ok(Sound { state, snapshot, newest, acknowledged_file, acknowledged })
+}
+
+/// Makes what a sound folder holds durable, and takes away what doesn't count.
+fn settle(folder: &Folder, sound: Sound, disk: &Disk) -> Result<Recovered, OpenError> {
+    let Sound { state, snapshot, newest, acknowledged_file, acknowledged } = sound;
     let log = match newest {
         Some(reader) => settle_end(&reader, acknowledged, disk)?,
         None => LogFile::create(folder, snapshot.generation, snapshot.first)
@@ -242,6 +259,7 @@ fn settle_end(
     let torn = reader.length - reader.offset;
     if torn > 0 {
         file.set_len(reader.offset).map_err(OpenError::io("cut off the torn end of", path))?;
+        crash::point(Point::TornEndCut);
         tracing::info!(
             torn_bytes = torn,
             "the store's log had a torn end that nobody was told of: it is cut off"

@@ -13,6 +13,7 @@ use super::folder::Folder;
 use super::group::{FileHeader, Group, Kind};
 use super::record::{self, End};
 use super::shared::Shared;
+use crate::crash::{self, Point};
 use crate::store::state::State;
 
 /// Bytes after which a snapshot is synced, so that the log's own syncs never wait behind all of it.
@@ -113,6 +114,7 @@ impl<'a> SnapshotFile<'a> {
         let file = File::create(folder.unfinished_path(Kind::Snapshot, log.generation))?;
         let (header, bytes) = FileHeader::create(Kind::Snapshot, log.generation, log.first);
         disk.write(&file, &bytes, 0)?;
+        crash::point(Point::SnapshotBegun);
         let length = bytes.len() as u64;
         Ok(Self { file, disk, header, group: Group::new(0), length, synced: 0 })
     }
@@ -138,6 +140,7 @@ impl<'a> SnapshotFile<'a> {
     fn write_group(&mut self) -> io::Result<()> {
         self.group.count_change();
         self.disk.write(&self.file, self.group.seal(self.length, self.header.seed), self.length)?;
+        crash::point(Point::SnapshotPartWritten);
         self.length += self.group.len();
         self.group.reset(self.group.next(), BUFFER_BYTES_MAX);
         if self.length - self.synced >= SYNC_BYTES {
@@ -150,6 +153,7 @@ impl<'a> SnapshotFile<'a> {
     fn finish(mut self, position: u64) -> io::Result<Written> {
         self.write_group()?;
         self.disk.sync(&self.file)?;
+        crash::point(Point::SnapshotSynced);
         Ok(Written { generation: self.header.generation, position, bytes: self.length })
     }
 }

@@ -16,6 +16,7 @@ use super::recovery::Recovered;
 use super::shared::Shared;
 use super::snapshot::{self, Written};
 use super::waiting::EndOfWriter;
+use crate::crash::{self, Point};
 use crate::log::chain;
 
 /// Memory a buffer keeps after a burst.
@@ -105,6 +106,7 @@ impl Writer {
         if let Err(error) = self.acknowledged.sync() {
             tracing::warn!("the length of the store's log could not be noted durably: {error}");
         }
+        crash::point(Point::StoreClosed);
     }
 
     fn next_work(&mut self) -> Work {
@@ -151,6 +153,7 @@ impl Writer {
             // What callers are told is still true; only damage at the log's end is not recognised.
             tracing::warn!("the length of the store's log could not be noted: {error}");
         }
+        crash::point(Point::GroupNoted);
         let durable = self.log.next() - 1;
         self.shared.set_durable(durable, &mut self.woken);
         self.woken.drain(..).for_each(Waker::wake);
@@ -242,6 +245,7 @@ impl Writer {
             // which begins here would look like damage.
             self.folder.remove_file(Kind::Log, generation);
         })?;
+        crash::point(Point::LogReplaced);
         self.acknowledged.write(self.log.acknowledged())?;
         self.acknowledged.sync()
     }
@@ -266,6 +270,7 @@ impl Writer {
         let named = ended.and_then(|written| {
             if let Some(written) = &written {
                 self.folder.finish_file(Kind::Snapshot, written.generation)?;
+                crash::point(Point::SnapshotNamed);
             }
             Ok(written)
         });

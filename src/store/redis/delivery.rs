@@ -11,6 +11,7 @@ use super::records::Records;
 use super::scan::{Progress, Walk};
 use super::stored::{LOCK_KEY, NIGHT_KEY};
 use super::{Deliverer, text_of};
+use crate::crash::{self, Point};
 use crate::domain::{Day, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
 use crate::store::{KeepOnline, Result};
@@ -73,6 +74,7 @@ impl Delivery {
         if self.claim().await? == Right::Elsewhere {
             return Ok(NextBatch::Elsewhere);
         }
+        crash::point(Point::RightHeld);
         self.records.calendar.settled().await;
         if !self.sweep().await? {
             return self.rest(NextBatch::Elsewhere).await;
@@ -85,7 +87,10 @@ impl Delivery {
                     self.keep_round(None);
                     self.records.forget_batch(&batch.id).await?;
                 }
-                Some(keep) => self.records.finish_batch(&batch, keep).await?,
+                Some(keep) => {
+                    self.records.finish_batch(&batch, keep).await?;
+                    crash::point(Point::FoundBatchFinished);
+                }
             }
         }
         // Taken out while it is worked on: whoever comes between starts over, which is no harm.
@@ -110,6 +115,7 @@ impl Delivery {
         // A newer version may have taken over: then not even this is ours to write.
         self.records.calendar.today().await?;
         if self.records.mark_acknowledged(&batch.id, keep).await? {
+            crash::point(Point::AcknowledgementMarked);
             self.claim().await?;
             self.records.finish_batch(batch, keep).await?;
         }
@@ -168,6 +174,7 @@ impl Delivery {
                 return Ok(false);
             }
             let (page, progress) = self.records.next_page(&mut walk).await?;
+            crash::point(Point::PageSealed);
             for day in page.days {
                 if day < today && known.insert(day) {
                     self.reopen(day).await?;
@@ -181,6 +188,7 @@ impl Delivery {
         }
         let call = Call::script(&END_SWEEP, NIGHT_KEY).number(today.0).number(today.0);
         self.records.servers.own(call).await?;
+        crash::point(Point::Swept);
         Ok(true)
     }
 
@@ -262,6 +270,7 @@ impl Delivery {
             .number(closed.day.0)
             .number(UnixMillis::now().0);
         self.records.servers.own(call).await?;
+        crash::point(Point::DayEnded);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use super::stored::{
     field_names, read_record, record_key, session_json, session_key, study_time_json,
 };
 use super::{text_of, unreached};
+use crate::crash::{self, Point};
 use crate::domain::{Day, Record, SessionId, UserId, UserTime};
 use crate::store::night::Batch;
 use crate::store::{Error, KeepOnline, Result};
@@ -19,6 +20,7 @@ impl Records {
     pub(super) async fn finish_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
         let (records, ()) =
             tokio::try_join!(self.records_of(&batch.users), self.count_batch(batch))?;
+        crash::point(Point::BatchCounted);
         let sessions: Vec<_> = records
             .iter()
             .map(|record| record.as_ref().and_then(|record| record.session.clone()))
@@ -63,7 +65,9 @@ impl Records {
                 }
             }
         }
+        crash::point(Point::TimesForgotten);
         self.remove_indexes(&leftover).await?;
+        crash::point(Point::IndexesRemoved);
         seats.into_iter().for_each(|seat| self.exits.add(seat));
         self.forget_batch(&batch.id).await
     }

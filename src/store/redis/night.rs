@@ -9,6 +9,7 @@ use super::format::{self, FORMAT_FIELD};
 use super::records::{Records, Task, unexpected};
 use super::stored::{NIGHT_KEY, study_time_json};
 use super::{new_operation, pairs_of, text_of};
+use crate::crash::{self, Point};
 use crate::domain::{Day, UnixMillis, UserTime};
 use crate::store::night::{ClosedBy, ClosedDay, NIGHTS_KEPT, Night};
 use crate::store::state::last_of_each_user;
@@ -74,6 +75,7 @@ impl Records {
         last_timeout: Duration,
     ) -> Result<()> {
         self.begin_listing(at, last_timeout).await?;
+        crash::point(Point::ListingBegun);
         self.list(entries).await
     }
 
@@ -91,6 +93,7 @@ impl Records {
         if let Err(Error::Away(_) | Error::Slow(_) | Error::Failed(_)) = listed {
             return listed.map(|()| Day::FIRST);
         }
+        crash::point(Point::ListedBeforeClose);
         let closed = self
             .end_day(&CLOSE_DAY, at, Ending::By(ClosedBy::Last))
             .await?

@@ -27,6 +27,7 @@ use super::rooms::{Seat, member_call};
 use super::standing::Read;
 use super::stored::{room_json, session_json, session_key};
 use super::{new_operation, refusal, text_of, unreached};
+use crate::crash::{self, Point};
 use crate::domain::{Record, RoomId, SessionId, UserId};
 use crate::store::{Error, Result};
 
@@ -71,6 +72,7 @@ impl Records {
             // Somebody opened another one meanwhile, before our index was there to be removed.
             leftover.push((user.clone(), session.clone()));
         }
+        crash::point(Point::SessionWritten);
         let removed = self.remove_indexes(&leftover).await;
         self.exits_of(&opened)?;
         removed?;
@@ -82,6 +84,7 @@ impl Records {
         let look_up = Call::command("GET", session_key(session));
         let owner = self.servers.one(look_up).await.map_err(unreached)?.map_err(refusal)?;
         let Value::BulkString(owner) = owner else { return Ok(None) };
+        crash::point(Point::SessionLookedUp);
         let remove = Call::script(&CLOSE_INDEX, session_key(session)).arg(owner.clone());
         let user = std::str::from_utf8(&owner).ok().and_then(|id| UserId::parse(id).ok());
         let Some(user) = user else {
