@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::fleet::{Fleet, times_in};
-use crate::harness::{Setup, rest, start_in_vain, wait_until};
+use crate::harness::{Setup, rest, rest_of_life, start_in_vain, wait_until};
 use crate::place::Place;
 use crate::played::Act;
 use crate::requests::{enter, kick_out, leave, study_time, subscribe, unsubscribe};
@@ -17,7 +17,7 @@ use crate::schema::files_below;
 use crate::wire::{Client, Framing, error_of};
 
 /// How often the daemon is killed. More may be asked for: `DURABILITY_KILLS=500`.
-fn kills() -> u64 {
+fn kills() -> usize {
     std::env::var("DURABILITY_KILLS").map_or(20, |text| text.parse().expect("a number"))
 }
 
@@ -82,7 +82,7 @@ fn every_acknowledged_write_is_there_after_each_of_many_crashes() {
             for (number, known) in writers.iter_mut().enumerate() {
                 scope.spawn(move || write(address, number, known));
             }
-            rest(Duration::from_millis(5 + round * 31 % 150));
+            rest(rest_of_life(round, Duration::from_millis(150)));
             daemon.kill();
         });
     }

@@ -46,6 +46,14 @@ pub(crate) fn rest(duration: Duration) {
     thread::sleep(duration);
 }
 
+/// How long a daemon lives that is killed at random, in this round: up to so long, by the seed in
+/// `KILL_SEED`.
+pub(crate) fn rest_of_life(round: usize, most: Duration) -> Duration {
+    let seed: u64 = std::env::var("KILL_SEED").map_or(1, |text| text.parse().expect("a number"));
+    let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(1_000_003) + round as u64);
+    most.mul_f64(random.f64())
+}
+
 /// A configuration in the making.
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -55,6 +63,7 @@ pub(crate) struct Setup {
     place: Place,
     file_blocks_max: Option<u32>,
     crash_at: Option<String>,
+    inside: Option<u32>,
 }
 
 impl Setup {
@@ -63,7 +72,8 @@ impl Setup {
         let keys = BTreeMap::from([("log.format".to_owned(), "\"json\"".to_owned())]);
         let nobody = "\"127.0.0.1:1\"";
         let (listen, tables, place) = (vec![Framing::Length4], String::new(), Place::memory());
-        Self { keys, listen, tables, place, file_blocks_max: None, crash_at: None }
+        let (file_blocks_max, crash_at, inside) = (None, None, None);
+        Self { keys, listen, tables, place, file_blocks_max, crash_at, inside }
             .key("gateways.room.address", nobody)
             .key("gateways.signaling.address", nobody)
             .key("gateways.auth.address", nobody)
@@ -114,6 +124,12 @@ impl Setup {
     /// The daemon dies at this point; see `stated::crash`.
     pub(crate) fn dies_at(mut self, point: &str) -> Self {
         self.crash_at = Some(point.to_owned());
+        self
+    }
+
+    /// The daemon sees the file systems that this process sees.
+    pub(crate) fn inside(mut self, process: u32) -> Self {
+        self.inside = Some(process);
         self
     }
 
@@ -328,20 +344,25 @@ pub(crate) fn resident_kib(status: &str) -> u64 {
 /// `stated serve` with this setup, its configuration written into `dir`.
 fn serve(dir: &TempDir, setup: &Setup) -> Command {
     let file = write_config(dir.path(), &setup.toml());
-    let mut command = match (setup.file_blocks_max, &setup.crash_at) {
-        (None, None) => command(dir.path()),
-        (_, Some(point)) => {
+    let mut command = match (setup.file_blocks_max, &setup.crash_at, setup.inside) {
+        (_, Some(point), _) => {
             let mut command = command_of(crate::crash_points::program(), dir.path());
             command.env("CRASH_AT", point);
             command
         }
-        (Some(blocks), None) => {
+        (Some(blocks), None, _) => {
             let mut shell = command_of("sh", dir.path());
             // Without the trap the signal would end it, where a full disk does not.
             let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
             shell.args(["-c", &limited, "sh", PROGRAM]);
             shell
         }
+        (None, None, Some(process)) => {
+            let mut command = command_of("nsenter", dir.path());
+            command.args([&format!("--mount=/proc/{process}/ns/mnt"), PROGRAM]);
+            command
+        }
+        (None, None, None) => command(dir.path()),
     };
     command.arg("serve").arg("--config").arg(&file);
     command

@@ -34,6 +34,7 @@ mod cli;
 mod connection;
 mod contract;
 mod crash_points;
+mod disk;
 mod durability;
 mod examples;
 mod faults;

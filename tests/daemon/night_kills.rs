@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::fleet::{Fleet, times_in};
-use crate::harness::{Daemon, Setup, rest, wait_until};
+use crate::harness::{Daemon, Setup, rest, rest_of_life, wait_until};
 use crate::place::Place;
 use crate::played::Act;
 use crate::requests::{enter, last, leave, listing, study_time};
@@ -161,7 +161,7 @@ pub(crate) fn no_acknowledged_study_time_is_lost_however_often_the_daemon_is_kil
                 story
             });
             // Anywhere between the first request and a few nights later.
-            rest(Duration::from_millis(3 + (round as u64 * 37) % 160));
+            rest(rest_of_life(round, Duration::from_millis(160)));
             daemon.kill();
             living.join().expect("nothing was refused")
         });

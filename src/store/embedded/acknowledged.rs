@@ -7,7 +7,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
+use super::disk::Disk;
 use super::error::OpenError;
 use super::folder::Folder;
 use super::group::{checksum, u32_at, u64_at};
@@ -29,12 +31,14 @@ pub(super) struct Acknowledged {
 #[derive(Debug)]
 pub(super) struct AcknowledgedFile {
     file: File,
+    disk: Arc<Disk>,
 }
 
 impl AcknowledgedFile {
     /// Makes the file, durably but for its name.
     pub(super) fn create(folder: &Folder, acknowledged: Acknowledged) -> io::Result<Self> {
-        let created = Self { file: File::create(folder.acknowledged_path())? };
+        let disk = Arc::clone(folder.disk());
+        let created = Self { file: disk.create(&folder.acknowledged_path())?, disk };
         created.write(acknowledged)?;
         created.sync()?;
         crash::point(Point::AcknowledgedMade);
@@ -63,7 +67,7 @@ impl AcknowledgedFile {
         }
         let acknowledged =
             Acknowledged { generation: u64_at(&bytes, 0), length: u64_at(&bytes, 8) };
-        Ok((Self { file }, acknowledged))
+        Ok((Self { file, disk: Arc::clone(folder.disk()) }, acknowledged))
     }
 
     /// Overwrites it: one call of less than a sector, so that no reader ever finds half of it.
@@ -73,11 +77,11 @@ impl AcknowledgedFile {
         bytes[8..16].copy_from_slice(&acknowledged.length.to_le_bytes());
         let sum = checksum(0, &bytes[..16]);
         bytes[16..20].copy_from_slice(&sum.to_le_bytes());
-        self.file.write_all_at(&bytes, 0)
+        self.disk.note(&self.file, &bytes)
     }
 
     /// Makes it survive a power cut too, at the few moments when that is worth a sync.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+        self.disk.sync(&self.file)
     }
 }

@@ -12,8 +12,10 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::acknowledged::ACKNOWLEDGED_BYTES;
+use super::disk::Disk;
 use super::error::OpenError;
 use super::group::{FILE_HEADER_BYTES, FORMAT, FORMAT_OLDEST, FileHeader, Kind};
 use crate::crash::{self, Point};
@@ -33,6 +35,7 @@ pub(super) struct Folder {
     dir: PathBuf,
     /// For syncing what is in it by name.
     handle: File,
+    disk: Arc<Disk>,
     /// Held, not read: dropping it lets go of the folder.
     _lock: File,
 }
@@ -51,7 +54,7 @@ pub(super) enum Before {
 
 impl Folder {
     /// Makes `dir` if it is missing and takes it, if nobody else has it and it is empty or a store.
-    pub(super) fn claim(dir: &Path) -> Result<(Self, Before), OpenError> {
+    pub(super) fn claim(dir: &Path, disk: Arc<Disk>) -> Result<(Self, Before), OpenError> {
         make_dir(dir)?;
         inspect(dir)?;
         let lock = lock(dir)?;
@@ -59,7 +62,7 @@ impl Folder {
         // Somebody may have made it a store, or anything else, before the lock was ours.
         let before = inspect(dir)?;
         let handle = File::open(dir).map_err(OpenError::io("open", dir))?;
-        Ok((Self { dir: dir.to_owned(), handle, _lock: lock }, before))
+        Ok((Self { dir: dir.to_owned(), handle, disk, _lock: lock }, before))
     }
 
     /// The folder's path.
@@ -71,10 +74,10 @@ impl Folder {
     /// of an older format it takes the place of the mark: no program that doesn't know this format
     /// opens the folder from then on.
     pub(super) fn write_version(&self) -> io::Result<()> {
-        self.handle.sync_all()?;
-        let mut file = File::create(self.unfinished(VERSION))?;
-        writeln!(file, "{VERSION_TEXT}{FORMAT}")?;
-        file.sync_all()?;
+        self.disk.sync_folder(&self.handle)?;
+        let file = self.disk.create(&self.unfinished(VERSION))?;
+        self.disk.write(&file, format!("{VERSION_TEXT}{FORMAT}\n").as_bytes(), 0)?;
+        self.disk.sync(&file)?;
         crash::point(Point::VersionWritten);
         self.finish(VERSION)?;
         crash::point(Point::VersionNamed);
@@ -101,26 +104,23 @@ impl Folder {
     }
 
     fn finish(&self, name: &str) -> io::Result<()> {
-        fs::rename(self.unfinished(name), self.dir.join(name))?;
+        self.disk.rename(&self.unfinished(name), &self.dir.join(name))?;
         crash::point(Point::FileRenamed);
-        self.handle.sync_all()
+        self.disk.sync_folder(&self.handle)
     }
 
     /// A new log of this generation, durably there and empty.
     pub(super) fn create_log(&self, generation: u64, first: u64) -> io::Result<(File, FileHeader)> {
         let path = self.unfinished_path(Kind::Log, generation);
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = self.disk.create(&path)?;
         let (header, bytes) = FileHeader::create(Kind::Log, generation, first);
-        file.write_all(&bytes)?;
+        self.disk.write(&file, &bytes, 0)?;
         crash::point(Point::LogBegun);
-        file.sync_all()?;
+        self.disk.sync(&file)?;
         crash::point(Point::LogHeaderSynced);
         if let Err(error) = self.finish_file(Kind::Log, generation) {
             // The older log goes on: this one must not be found after it.
-            if let Err(error) = fs::remove_file(self.path(Kind::Log, generation)) {
-                tracing::debug!(generation, "a log of the store that was not begun stays: {error}");
-            }
+            self.remove_file(Kind::Log, generation);
             return Err(error);
         }
         crash::point(Point::LogNamed);
@@ -129,8 +129,7 @@ impl Folder {
 
     /// Removes a file that was begun in vain, if it is there.
     pub(super) fn remove_file(&self, kind: Kind, generation: u64) {
-        let removed = fs::remove_file(self.path(kind, generation));
-        if let Err(error) = removed.and_then(|()| self.handle.sync_all())
+        if let Err(error) = self.remove_durably(kind, generation)
             && error.kind() != ErrorKind::NotFound
         {
             tracing::error!(
@@ -139,6 +138,12 @@ impl Folder {
                 "a file of the store that was begun in vain stays: {error}"
             );
         }
+    }
+
+    /// Removes a file, durably.
+    pub(super) fn remove_durably(&self, kind: Kind, generation: u64) -> io::Result<()> {
+        self.disk.remove(&self.path(kind, generation))?;
+        self.disk.sync_folder(&self.handle)
     }
 
     /// The generations of this kind's finished files, rising.
@@ -157,11 +162,16 @@ impl Folder {
             let unfinished = name.strip_suffix(UNFINISHED).is_some_and(is_own_name);
             if unfinished || generation.is_some_and(|generation| generation < base) {
                 let path = self.dir.join(name);
-                fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
+                self.disk.remove(&path).map_err(OpenError::io("remove", &path))?;
                 crash::point(Point::LeftoverRemoved);
             }
         }
         Ok(())
+    }
+
+    /// How its files are written.
+    pub(super) fn disk(&self) -> &Arc<Disk> {
+        &self.disk
     }
 
     /// Path of the record of what is acknowledged.

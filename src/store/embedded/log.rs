@@ -48,7 +48,7 @@ impl LogFile {
         let bytes = group.seal(self.length, self.header.seed);
         if let Err(error) = disk.write(&self.file, bytes, self.length) {
             // Gives back the space; the next try overwrites what this may leave behind.
-            if let Err(error) = self.file.set_len(self.length) {
+            if let Err(error) = disk.cut(&self.file, self.length) {
                 tracing::debug!(
                     "a part of a group stays behind the end of the store's log: {error}"
                 );

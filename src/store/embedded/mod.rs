@@ -56,11 +56,12 @@ use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserI
 /// changes fail before they touch anything, and what is durable can be read; a change that fails
 /// because the trouble began under it may come into effect later.
 ///
-/// Dropping it writes what is pending, as [`StateStore::close`] does, and waits for that.
+/// Dropping it writes what is pending, as [`StateStore::close`] does, and waits for that, but not for
+/// ever.
 #[derive(Debug)]
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    pending_bytes_max: u64,
+    limits: Limits,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -71,6 +72,8 @@ struct Limits {
     log_bytes_min: u64,
     /// Pending bytes beyond which no change is accepted.
     pending_bytes_max: u64,
+    /// How long dropping the store waits for a disk that does nothing any more.
+    drop_wait_max: Duration,
     /// How long after a failure the disk is tried again.
     retry_after: Duration,
     /// Slots that a snapshot writes down in one holding of the lock: a tenth of a millisecond.
@@ -83,6 +86,7 @@ impl Default for Limits {
             // What is built to die has the steps of a compaction often.
             log_bytes_min: if cfg!(feature = "crash-points") { 4 << 10 } else { 16 << 20 },
             pending_bytes_max: 64 << 20,
+            drop_wait_max: Duration::from_secs(5),
             retry_after: Duration::from_millis(500),
             snapshot_step_slots: 1024,
         }
@@ -97,14 +101,14 @@ impl EmbeddedStore {
     }
 
     fn open_on(dir: &Path, disk: Disk, limits: Limits) -> std::result::Result<Self, OpenError> {
-        let (folder, before) = Folder::claim(dir)?;
+        let disk = Arc::new(disk);
+        let (folder, before) = Folder::claim(dir, Arc::clone(&disk))?;
         let recovered = recovery::recover(&folder, before, &disk)?;
         crash::point(Point::StoreOpened);
-        let (writer, shared) = Writer::new(folder, Arc::new(disk), limits, recovered);
+        let (writer, shared) = Writer::new(folder, disk, limits, recovered);
         let thread = Builder::new().name("stated-log".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(OpenError::io("start the thread that writes to", dir))?;
-        let pending_bytes_max = limits.pending_bytes_max;
-        Ok(Self { shared, pending_bytes_max, writer: Mutex::new(Some(thread)) })
+        Ok(Self { shared, limits, writer: Mutex::new(Some(thread)) })
     }
 
     /// Users with a record.
@@ -137,7 +141,7 @@ impl EmbeddedStore {
         if let Some(refusal) = &core.refusal {
             return Err(Error::Failed(refusal.to_string()));
         }
-        if core.journal.len() > self.pending_bytes_max {
+        if core.journal.len() > self.limits.pending_bytes_max {
             return Err(Error::Failed("too much is waiting to be written".to_owned()));
         }
         let answer = operation(&mut core);
@@ -172,7 +176,14 @@ impl EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.stop();
-        self.join();
+        if self.shared.wait_for_end(self.limits.drop_wait_max) {
+            self.join();
+        } else {
+            // The thread keeps the folder's lock until it or the process ends.
+            tracing::error!(
+                "the disk does nothing any more: what was not acknowledged may be lost"
+            );
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::disk::Disk;
 use super::error::OpenError;
 use super::group::{
     FILE_HEADER_BYTES, FileHeader, GROUP_HEADER_BYTES, GroupHeader, Kind, checksum, u64_at,
@@ -44,8 +45,13 @@ pub(super) struct GroupReader {
 
 impl GroupReader {
     /// Opens the file of this kind and generation and checks its header.
-    pub(super) fn open(path: &Path, kind: Kind, generation: u64) -> Result<Self, OpenError> {
-        let file = File::open(path).map_err(OpenError::io("open", path))?;
+    pub(super) fn open(
+        disk: &Disk,
+        path: &Path,
+        kind: Kind,
+        generation: u64,
+    ) -> Result<Self, OpenError> {
+        let file = disk.read(path).map_err(OpenError::io("open", path))?;
         let length = file.metadata().map_err(OpenError::io("read", path))?.len();
         let mut file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
         let mut bytes = [0; FILE_HEADER_BYTES];

@@ -97,6 +97,8 @@ struct Sound {
     snapshot: Snapshot,
     /// The newest log where it ends, if there is one.
     newest: Option<GroupReader>,
+    /// A log after that, which was begun in vain.
+    vain: Option<Vain>,
     acknowledged_file: AcknowledgedFile,
     acknowledged: Acknowledged,
 }
@@ -105,13 +107,19 @@ fn read(folder: &Folder) -> Result<Sound, OpenError> {
     let (acknowledged_file, acknowledged) = AcknowledgedFile::open(folder)?;
     let mut state = State::default();
     let snapshot = read_snapshot(folder, &mut state)?;
-    let newest = read_logs(folder, &mut state, &snapshot, acknowledged)?;
-    Ok(Sound { state, snapshot, newest, acknowledged_file, acknowledged })
+    let vain = find_vain_log(folder, &snapshot, acknowledged)?;
+    let newest = read_logs(folder, &mut state, &snapshot, acknowledged, vain)?;
+    Ok(Sound { state, snapshot, newest, vain, acknowledged_file, acknowledged })
 }
 
 /// Makes what a sound folder holds durable, and takes away what doesn't count.
 fn settle(folder: &Folder, sound: Sound, disk: &Disk) -> Result<Recovered, OpenError> {
-    let Sound { state, snapshot, newest, acknowledged_file, acknowledged } = sound;
+    let Sound { state, snapshot, newest, vain, acknowledged_file, acknowledged } = sound;
+    if let Some(Vain { generation, .. }) = vain {
+        // Durably, before the log goes on that it would be found after.
+        let path = folder.path(Kind::Log, generation);
+        folder.remove_durably(Kind::Log, generation).map_err(OpenError::io("remove", &path))?;
+    }
     let log = match newest {
         Some(reader) => settle_end(&reader, acknowledged, disk)?,
         None => LogFile::create(folder, snapshot.generation, snapshot.first)
@@ -147,7 +155,7 @@ fn read_snapshot(folder: &Folder, state: &mut State) -> Result<Snapshot, OpenErr
         return Err(OpenError::damaged(&path, 0, "there is no snapshot of any generation"));
     };
     let path = folder.path(Kind::Snapshot, generation);
-    let mut reader = GroupReader::open(&path, Kind::Snapshot, generation)?;
+    let mut reader = GroupReader::open(folder.disk(), &path, Kind::Snapshot, generation)?;
     loop {
         let offset = reader.offset;
         let what = match reader.next_group()? {
@@ -172,6 +180,31 @@ fn read_snapshot(folder: &Folder, state: &mut State) -> Result<Snapshot, OpenErr
     }
 }
 
+/// A log without a change, and without a note that anything of it was acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Vain {
+    generation: u64,
+    /// Its first change would have been this. All before it was synced when it was begun.
+    first: u64,
+}
+
+/// The newest log, if it was begun in vain. The disk may have failed when it had its name already, and
+/// when that was to be taken away again: then the one before it went on.
+fn find_vain_log(
+    folder: &Folder,
+    snapshot: &Snapshot,
+    acknowledged: Acknowledged,
+) -> Result<Option<Vain>, OpenError> {
+    let generation = folder.generations(Kind::Log)?.pop().unwrap_or_default();
+    if generation <= snapshot.generation.max(acknowledged.generation) {
+        return Ok(None);
+    }
+    let path = folder.path(Kind::Log, generation);
+    let reader = GroupReader::open(folder.disk(), &path, Kind::Log, generation)?;
+    let is_empty = reader.length == reader.offset;
+    Ok(is_empty.then_some(Vain { generation, first: reader.header.first }))
+}
+
 /// Reads every log from the snapshot's on; returns the newest where it ends. `None` if there is no
 /// log and need not be one: the daemon died between making the snapshot and its log.
 fn read_logs(
@@ -179,8 +212,12 @@ fn read_logs(
     state: &mut State,
     snapshot: &Snapshot,
     acknowledged: Acknowledged,
+    vain: Option<Vain>,
 ) -> Result<Option<GroupReader>, OpenError> {
-    let found = folder.generations(Kind::Log)?.pop().unwrap_or_default();
+    let mut logs = folder.generations(Kind::Log)?;
+    logs.retain(|generation| vain.is_none_or(|vain| *generation < vain.generation));
+    let found = logs.pop().unwrap_or_default();
+    let reached = vain.map_or(0, |vain| vain.first).max(snapshot.position + 1);
     let newest = found.max(acknowledged.generation).max(snapshot.generation);
     let none_needed = snapshot.position < snapshot.first;
     if found < snapshot.generation
@@ -197,7 +234,7 @@ fn read_logs(
         if !path.exists() {
             return Err(OpenError::damaged(&path, 0, "the log is missing"));
         }
-        let mut reader = GroupReader::open(&path, Kind::Log, generation)?;
+        let mut reader = GroupReader::open(folder.disk(), &path, Kind::Log, generation)?;
         if reader.next != next {
             let what = format!("the log begins with change {}, not {next}", reader.next);
             return Err(OpenError::damaged(&path, 0, what));
@@ -206,8 +243,8 @@ fn read_logs(
         read_log(&mut reader, state, known.unwrap_or_default(), generation == newest)?;
         next = reader.next;
         if generation == newest {
-            if next <= snapshot.position {
-                let what = format!("the changes from {next} to {} are missing", snapshot.position);
+            if next < reached {
+                let what = format!("the changes from {next} to {} are missing", reached - 1);
                 return Err(OpenError::damaged(&path, reader.offset, what));
             }
             return Ok(Some(reader));
@@ -258,7 +295,7 @@ fn settle_end(
     let file = file.map_err(OpenError::io("open", path))?;
     let torn = reader.length - reader.offset;
     if torn > 0 {
-        file.set_len(reader.offset).map_err(OpenError::io("cut off the torn end of", path))?;
+        disk.cut(&file, reader.offset).map_err(OpenError::io("cut off the torn end of", path))?;
         crash::point(Point::TornEndCut);
         tracing::info!(
             torn_bytes = torn,

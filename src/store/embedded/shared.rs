@@ -21,6 +21,8 @@ pub(super) struct Shared {
     core: Mutex<Core>,
     /// Told when there is something for the writer to do.
     work: Condvar,
+    /// Told when the writer has ended.
+    over: Condvar,
     durable: AtomicU64,
     /// How often everybody who waits was told of trouble.
     alarms: AtomicU64,
@@ -69,6 +71,7 @@ impl Shared {
         Self {
             core: Mutex::new(core),
             work: Condvar::new(),
+            over: Condvar::new(),
             durable: AtomicU64::new(next - 1),
             alarms: AtomicU64::new(0),
         }
@@ -108,6 +111,18 @@ impl Shared {
         let mut core = waited.0;
         core.writer_sleeps = false;
         core
+    }
+
+    /// Tells those who wait in [`Shared::wait_for_end`].
+    pub(super) fn tell_end(&self) {
+        self.over.notify_all();
+    }
+
+    /// Waits until the writer has ended, at most so long; says whether it has.
+    pub(super) fn wait_for_end(&self, limit: std::time::Duration) -> bool {
+        let waited =
+            self.over.wait_timeout_while(self.core(), limit, |core| !core.writer_has_ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.writer_has_ended
     }
 
     /// The latest change that is durable.

@@ -4,8 +4,9 @@
 //! its end. The log of its generation begins before it and holds the after-image of everything that
 //! changed meanwhile, so both together are exact; for that the log must reach [`End::position`].
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use super::Limits;
 use super::disk::Disk;
@@ -59,8 +60,27 @@ pub(super) fn write(
 
 /// Removes a snapshot that will never get its name.
 pub(super) fn remove_unfinished(folder: &Folder, generation: u64) {
-    if let Err(error) = fs::remove_file(folder.unfinished_path(Kind::Snapshot, generation)) {
+    if let Err(error) = folder.disk().remove(&folder.unfinished_path(Kind::Snapshot, generation)) {
         tracing::debug!("an unfinished snapshot of the store stays until the next start: {error}");
+    }
+}
+
+/// Tells the writer how its snapshot ended, however its thread does.
+#[derive(Debug)]
+pub(super) struct EndOfSnapshot(pub(super) Arc<Shared>);
+
+impl EndOfSnapshot {
+    /// It ended so.
+    pub(super) fn tell(self, ended: io::Result<Option<Written>>) {
+        self.0.core().snapshot = Some(ended);
+    }
+}
+
+impl Drop for EndOfSnapshot {
+    fn drop(&mut self) {
+        let mut core = self.0.core();
+        core.snapshot.get_or_insert_with(|| Err(io::Error::other("its thread panicked")));
+        self.0.wake_writer(core);
     }
 }
 
@@ -111,7 +131,7 @@ struct SnapshotFile<'a> {
 
 impl<'a> SnapshotFile<'a> {
     fn create(folder: &Folder, disk: &'a Disk, log: Log) -> io::Result<Self> {
-        let file = File::create(folder.unfinished_path(Kind::Snapshot, log.generation))?;
+        let file = disk.create(&folder.unfinished_path(Kind::Snapshot, log.generation))?;
         let (header, bytes) = FileHeader::create(Kind::Snapshot, log.generation, log.first);
         disk.write(&file, &bytes, 0)?;
         crash::point(Point::SnapshotBegun);

@@ -132,5 +132,6 @@ impl Drop for EndOfWriter {
         // Nobody would write what is changed from now on, and nobody would wake who waits for it.
         core.refusal.get_or_insert_with(|| Arc::clone(&trouble));
         self.0.alarm(core, trouble);
+        self.0.tell_end();
     }
 }

@@ -14,7 +14,7 @@ use super::group::{Group, Kind};
 use super::log::{LogFile, Trouble};
 use super::recovery::Recovered;
 use super::shared::Shared;
-use super::snapshot::{self, Written};
+use super::snapshot::{self, EndOfSnapshot, Written};
 use super::waiting::EndOfWriter;
 use crate::crash::{self, Point};
 use crate::log::chain;
@@ -256,10 +256,8 @@ impl Writer {
         let (shared, folder) = (Arc::clone(&self.shared), Arc::clone(&self.folder));
         let (disk, limits) = (Arc::clone(&self.disk), self.limits);
         let thread = Builder::new().name("stated-snapshot".to_owned()).spawn(move || {
-            let ended = snapshot::write(&shared, &folder, &disk, log, limits);
-            let mut core = shared.core();
-            core.snapshot = Some(ended);
-            shared.wake_writer(core);
+            let end = EndOfSnapshot(Arc::clone(&shared));
+            end.tell(snapshot::write(&shared, &folder, &disk, log, limits));
         })?;
         self.snapshot = Some(thread);
         Ok(())

@@ -7,12 +7,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use stated::crash::Point;
 
 use self::script::Witness;
 use crate::fleet::Fleet;
-use crate::harness::{Setup, WAIT_MAX};
+use crate::harness::{Setup, WAIT_MAX, rest, rest_of_life};
 use crate::http::observed;
 use crate::place::Place;
 
@@ -217,4 +218,36 @@ fn whatever_step_the_daemon_dies_after_the_embedded_store_has_what_was_acknowled
 #[test]
 fn whatever_step_the_daemon_dies_after_redis_has_what_was_acknowledged() {
     walk(Point::ALL.into_iter().filter(|point| on(*point) != On::Embedded), Place::redis);
+}
+
+/// How often the daemon is killed over its sessions. More may be asked for: `SESSION_KILLS=500`.
+fn kills() -> usize {
+    std::env::var("SESSION_KILLS").map_or(15, |text| text.parse().expect("a number"))
+}
+
+fn no_session_leads_to_somebody_else_however_often_the_daemon_is_killed(place: &Place) {
+    let setup = Setup::new().keeps(place);
+    let mut witness = Witness::default();
+    for round in 0..kills() {
+        let daemon = setup.start();
+        let address = daemon.addresses[0];
+        witness.end_sessions(&mut daemon.connect());
+        std::thread::scope(|scope| {
+            scope.spawn(|| witness.roam(address));
+            rest(rest_of_life(round, Duration::from_millis(100)));
+            daemon.kill();
+        });
+    }
+    let daemon = setup.start();
+    witness.end_sessions(&mut daemon.connect());
+}
+
+#[test]
+fn no_session_of_the_embedded_store_leads_to_somebody_else_however_often_the_daemon_is_killed() {
+    no_session_leads_to_somebody_else_however_often_the_daemon_is_killed(&Place::embedded());
+}
+
+#[test]
+fn no_session_in_redis_leads_to_somebody_else_however_often_the_daemon_is_killed() {
+    no_session_leads_to_somebody_else_however_often_the_daemon_is_killed(&Place::redis());
 }

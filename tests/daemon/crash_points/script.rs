@@ -1,6 +1,7 @@
 //! A day in the life of a daemon that dies somewhere in it, and what must be so afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::process::ExitStatus;
 
 use serde_json::Value;
@@ -171,6 +172,28 @@ impl Witness {
         let reply = peer.try_reply().map_err(|_| Gone)?;
         assert!(!reply.contains("\"error\""), "{message}: {reply}");
         Ok(())
+    }
+
+    /// Sessions come, go, and pass from one user to another, until the daemon is gone.
+    pub(super) fn roam(&mut self, daemon: SocketAddr) {
+        let Ok(mut peer) = Client::try_connect(daemon, Framing::Length4) else { return };
+        for step in 0.. {
+            let (user, session) = (format!("c{}", step % 5), format!("s{}", step % 7));
+            let moved = self.subscribe(&mut peer, &user, step % 3, &session);
+            let left = moved.and_then(|()| match step % 4 {
+                0 => self.unsubscribe(&mut peer, &session),
+                _ => Ok(()),
+            });
+            if left.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Every session leads to whom it may; afterwards to nobody.
+    pub(super) fn end_sessions(&mut self, peer: &mut Client) {
+        self.check_sessions(peer);
+        self.owners.values_mut().for_each(|owners| *owners = [None].into());
     }
 
     /// The next daemon opens what is there, and everything is as it was acknowledged.

@@ -104,6 +104,30 @@ fn a_torn_end_that_nobody_was_told_of_is_cut_off() {
 }
 
 #[test]
+fn an_end_that_nobody_was_told_of_may_hold_anything_after_a_power_cut() {
+    let dir = small_store();
+    let log = newest_log(dir.path());
+    let content = fs::read(&log).unwrap();
+    let store = open(dir.path());
+    record_each(&store, 0..1);
+    drop(store);
+    let longer = fs::read(&log).unwrap();
+    for at in content.len()..longer.len() {
+        let (mut flipped, mut zeros, mut hole) = (longer.clone(), longer.clone(), longer.clone());
+        flipped[at] ^= 1 << (at % 8);
+        zeros[at..].fill(0);
+        hole[content.len()..=at].fill(0);
+        for torn in [flipped, zeros, hole].into_iter().filter(|torn| *torn != longer) {
+            let copy = copy_of(dir.path());
+            fs::write(newest_log(copy.path()), torn).unwrap();
+            acknowledge(copy.path(), content.len());
+            assert!(!check_never_silently_less(copy.path()));
+            assert_eq!(fs::read(newest_log(copy.path())).unwrap(), content);
+        }
+    }
+}
+
+#[test]
 fn a_last_group_of_which_only_later_blocks_reached_the_disk_is_a_torn_end() {
     let dir = small_store();
     let log = newest_log(dir.path());
@@ -150,6 +174,6 @@ fn acknowledge(dir: &Path, length: usize) {
     let log = newest_log(dir);
     let generation = log.to_str().unwrap().rsplit_once('-').unwrap().1.parse().unwrap();
     let acknowledged = acknowledged::Acknowledged { generation, length: length as u64 };
-    let (folder, _) = Folder::claim(dir).unwrap();
+    let (folder, _) = Folder::claim(dir, Arc::new(Disk::new())).unwrap();
     acknowledged::AcknowledgedFile::open(&folder).unwrap().0.write(acknowledged).unwrap();
 }

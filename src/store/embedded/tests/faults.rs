@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
+use super::disk::Call;
 use super::*;
 
 const NO_SPACE: i32 = 28;
@@ -249,4 +250,65 @@ fn nobody_waits_for_a_writer_that_panicked() {
         }
         tokio::time::timeout(limit, store.close()).await.expect("it ends").unwrap_err();
     });
+}
+
+#[test]
+fn a_log_that_was_begun_in_vain_and_could_not_be_removed_hides_nothing_of_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let disk = Disk::new().and(|call, done| match call {
+        // The name is there, and nobody knows whether it stays.
+        Call::SyncFolder | Call::Remove => Err(io::Error::from_raw_os_error(IO_ERROR)),
+        Call::Create | Call::Read | Call::Note | Call::Cut | Call::Rename => done(),
+    });
+    let limits = Limits { log_bytes_min: 1_000, ..eager() };
+    let store = EmbeddedStore::open_on(dir.path(), disk, limits).unwrap();
+    record_each(&store, 0..40);
+    assert!(files(dir.path()).contains(&"log-2".to_owned()));
+    drop(store);
+    for _ in 0..2 {
+        let store = open(dir.path());
+        assert_eq!(study_times(&store, 40), expected_times(40));
+        record_each(&store, 0..1);
+    }
+}
+
+#[test]
+fn a_snapshot_whose_thread_panics_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let panics = AtomicUsize::new(1);
+    let disk = Disk::with(
+        move |file, bytes, at| {
+            assert!(!(bytes.starts_with(b"stat.snp") && take(&panics)), "the disk of the test");
+            file.write_all_at(bytes, at)
+        },
+        File::sync_data,
+    );
+    let store = EmbeddedStore::open_on(dir.path(), disk, eager()).unwrap();
+    while files(dir.path()).contains(&"snapshot-1".to_owned()) {
+        record_each(&store, 0..3);
+    }
+    drop(store);
+    assert_eq!(study_times(&open(dir.path()), 3), expected_times(3));
+}
+
+#[test]
+fn dropping_a_store_whose_disk_hangs_does_not_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { drop_wait_max: Duration::from_millis(20), ..Limits::default() };
+    let (store, faults) = faulty(dir.path(), limits);
+    record_each(&store, 0..1);
+    let gate = faults.gate.lock().unwrap();
+    let apply =
+        || store.apply(|core| core.state.record_study_time(&mut core.journal, &user(1), &time(1)));
+    apply().unwrap();
+    drop(store);
+    // The folder is still its own.
+    assert!(matches!(EmbeddedStore::open(dir.path()), Err(OpenError::InUse { .. })));
+    drop(gate);
+    while matches!(EmbeddedStore::open(dir.path()), Err(OpenError::InUse { .. })) {
+        std::thread::yield_now();
+    }
+    assert_eq!(study_times(&open(dir.path()), 2), expected_times(2));
 }

@@ -7,6 +7,7 @@ mod faults;
 mod model;
 mod opening;
 mod upgrade;
+mod walk;
 
 use std::{fs, io};
 

@@ -132,3 +132,25 @@ fn a_damaged_folder_of_format_1_stays_as_it_is() {
     assert!(matches!(EmbeddedStore::open(dir.path()), Err(OpenError::Damaged { .. })));
     assert_eq!(contents(dir.path()), before);
 }
+
+#[test]
+fn in_a_folder_of_an_older_format_nothing_is_written_before_the_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    // A daemon died between the snapshot that leaves a log behind and the log after it.
+    let (folder, _) = Folder::claim(dir.path(), Arc::new(Disk::new())).unwrap();
+    let log = snapshot::Log { generation: 2, first: 1 };
+    snapshot::write_empty(&folder, folder.disk(), log).unwrap();
+    folder.finish_file(group::Kind::Snapshot, 2).unwrap();
+    drop(folder);
+    let version = dir.path().join("VERSION");
+    fs::write(&version, "stated embedded store, format 1\n").unwrap();
+    let before = contents(dir.path());
+    // Not even the mark is written: then nothing is.
+    let disk = Disk::with(|_, _, _| Err(io::ErrorKind::StorageFull.into()), fs::File::sync_data);
+    EmbeddedStore::open_on(dir.path(), disk, Limits::default()).unwrap_err();
+    fs::remove_file(dir.path().join("VERSION.tmp")).unwrap();
+    assert_eq!(contents(dir.path()), before);
+    drop(open(dir.path()));
+    assert_eq!(fs::read_to_string(version).unwrap(), "stated embedded store, format 2\n");
+}
