@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,9 +29,8 @@ struct Known {
 }
 
 /// Writes, 16 requests at a time, until the connection breaks.
-fn write(daemon: SocketAddr, writer: usize, known: &mut Known) {
+fn write(mut peer: Client, writer: usize, known: &mut Known) {
     const PIPELINED: u64 = 16;
-    let mut peer = Client::connect(daemon, Framing::Length4);
     loop {
         let mut batch = Vec::new();
         for _ in 0..PIPELINED {
@@ -75,12 +73,13 @@ fn every_acknowledged_write_is_there_after_each_of_many_crashes() {
     let mut writers: Vec<Known> = vec![Known::default(); 4];
     for round in 0..kills() {
         let daemon = setup.start();
-        let address = daemon.addresses[0];
         let mut peer = daemon.connect();
         writers.iter_mut().for_each(|known| check(&mut peer, known));
         std::thread::scope(|scope| {
             for (number, known) in writers.iter_mut().enumerate() {
-                scope.spawn(move || write(address, number, known));
+                // Before it is killed, however late the thread gets its turn.
+                let peer = daemon.connect();
+                scope.spawn(move || write(peer, number, known));
             }
             rest(rest_of_life(round, Duration::from_millis(150)));
             daemon.kill();

@@ -161,7 +161,7 @@ pub(crate) fn no_acknowledged_study_time_is_lost_however_often_the_daemon_is_kil
                 story
             });
             // Anywhere between the first request and a few nights later.
-            rest(rest_of_life(round, Duration::from_millis(160)));
+            rest(rest_of_life(round, Duration::from_millis(400)));
             daemon.kill();
             living.join().expect("nothing was refused")
         });

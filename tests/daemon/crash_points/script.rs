@@ -146,7 +146,10 @@ impl Witness {
         self.story.online.insert(user.to_owned());
         let owner = Some(user.to_owned());
         let before = self.sessions.insert(user.to_owned(), session.to_owned());
-        let before = before.filter(|before| before != session);
+        // A session that somebody else has by now is not taken away.
+        let is_own =
+            |before: &String| self.owners.get(before).is_some_and(|is| is.contains(&owner));
+        let before = before.filter(|before| before != session && is_own(before));
         self.owners.entry(session.to_owned()).or_insert([None].into()).insert(owner.clone());
         if let Some(before) = &before {
             self.owners.entry(before.clone()).or_default().insert(None);
