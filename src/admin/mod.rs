@@ -10,6 +10,7 @@ pub mod health;
 mod probes;
 mod route;
 pub mod server;
+mod visitors;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

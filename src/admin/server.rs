@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,19 +18,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::visitors::{Visitor, Visitors};
 use crate::config::ADMIN_ADDRESS;
 use crate::config::running::Running;
 use crate::connection::accept::BindError;
 use crate::throttle::{Cause, admits};
 use crate::tls::{HandshakeFailure, Listening};
 
-/// Connections at once; whoever comes then is closed on.
+/// Connections at once; whoever comes then takes the place of one that asks for nothing.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take over a request's head, and stay away between two requests.
 const HEAD_MAX: Duration = Duration::from_secs(5);
@@ -61,22 +62,29 @@ pub(super) struct Asker(pub(super) SocketAddr);
 struct Introduced {
     router: TowerToHyperService<Router>,
     asker: Asker,
+    visitor: Arc<Visitor>,
 }
 
 impl Introduced {
-    fn new(router: Router, peer: SocketAddr) -> Self {
-        Self { router: TowerToHyperService::new(router), asker: Asker(peer) }
+    fn new(router: Router, peer: SocketAddr, visitor: Arc<Visitor>) -> Self {
+        Self { router: TowerToHyperService::new(router), asker: Asker(peer), visitor }
     }
 }
 
 impl Service<Request<Incoming>> for Introduced {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.asker);
-        self.router.call(request)
+        let (answer, visitor) = (self.router.call(request), Arc::clone(&self.visitor));
+        Box::pin(async move {
+            visitor.is_asking.store(true, Relaxed);
+            let answer = answer.await;
+            visitor.is_asking.store(false, Relaxed);
+            answer
+        })
     }
 }
 
@@ -114,7 +122,7 @@ impl Server {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let visitors = Arc::new(Visitors::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -122,7 +130,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    let Some(visit) = visitors.admit() else {
                         if admits(Cause::AdminAcceptFailed) {
                             tracing::warn!(
                                 connections = CONNECTIONS_MAX,
@@ -131,17 +139,23 @@ impl Server {
                         }
                         continue;
                     };
-                    let service = Introduced::new(router.clone(), peer);
+                    let router = router.clone();
                     let acceptor = running.now().tls.admin.as_ref().map(Listening::acceptor);
                     let stop = stop.clone();
                     tasks.spawn(async move {
-                        match acceptor {
-                            None => answer(stream, service, stop).await,
-                            Some(acceptor) => {
-                                answer_over_tls(stream, acceptor, service, stop).await
+                        let visitor = Arc::clone(&visit.visitor);
+                        let leave = visitor.leave.clone();
+                        let service = Introduced::new(router, peer, visitor);
+                        let answered = async {
+                            match acceptor {
+                                None => answer(stream, service, stop).await,
+                                Some(acceptor) => {
+                                    answer_over_tls(stream, acceptor, service, stop).await;
+                                }
                             }
-                        }
-                        drop(place);
+                        };
+                        let _told_to_leave = leave.run_until_cancelled(answered).await;
+                        drop(visit);
                     });
                 }
                 Err(error) => {

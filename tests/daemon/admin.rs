@@ -370,3 +370,22 @@ fn a_default_address_that_is_taken_is_a_warning() {
     let daemon = Setup::new().listens(&[Framing::Lf]).key("admin.address", &address).start();
     assert!(daemon.log.has("the default address is taken"), "{}", daemon.log.tail());
 }
+
+#[test]
+fn a_crowd_that_says_nothing_keeps_no_operator_out() {
+    const CROWD: usize = 100;
+    let daemon = observed(Setup::new()).start();
+    let address = admin_address(&daemon);
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            // Those who have to go can't be written to any more.
+            drop(stream.write_all(b"GET /livez HTTP/1.1\r\nHost: st"));
+            stream
+        })
+        .collect();
+    let (status, _) = ask(&daemon, "GET", "/livez");
+    assert_eq!(status, 200);
+    assert!(!daemon.log.has("turns a client away"), "{}", daemon.log.tail());
+    drop(crowd);
+}
