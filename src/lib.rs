@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 pub mod crash;
 pub mod daemon;
+pub mod descriptors;
 pub mod domain;
 pub mod error;
 #[cfg(any(test, fuzzing))]

@@ -16,6 +16,7 @@ use crate::config::Sources;
 use crate::config::running::{Loaded, Running};
 use crate::connection::passed::Passed;
 use crate::daemon::{Daemon, StartError};
+use crate::descriptors;
 use crate::log::{self, Filter, chain};
 use crate::systemd::notify::Notifier;
 use crate::systemd::report::Reporter;
@@ -185,7 +186,10 @@ fn announce(Loaded { config, tls, .. }: &Loaded) {
     for (key, certificate) in tls.certificates() {
         tracing::info!(key, "a certificate: {key} is {certificate}");
     }
-    for doubt in config.doubts().into_iter().chain(tls.doubts()) {
+    let most = descriptors::raise();
+    tracing::info!(max_fds = most, "file descriptors: the soft limit is as high as it can be");
+    let of_descriptors = descriptors::doubt(config, most);
+    for doubt in config.doubts().into_iter().chain(tls.doubts()).chain(of_descriptors) {
         tracing::warn!("{doubt}");
     }
 }

@@ -2,6 +2,7 @@
 //! variables and flags, the defaults and the reference in `docs/configuration.md` all come from
 //! here.
 
+mod limits;
 mod tls;
 
 use std::time::Duration;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use super::form::{count, duration, flag, secret, size, text, word};
 use super::key::{Key, key, live, section, within};
 use super::{
-    Admin, Config, FieldStyle, Gateway, Gateways, Limits, Listen, Log, LogFormat, Peer, Redis,
-    Rollover, Signaling, Store, StudyTimeReply, TimeZone, address, checks, peers, store_url, token,
+    Admin, Config, FieldStyle, Gateway, Gateways, Listen, Log, LogFormat, Peer, Redis, Rollover,
+    Signaling, Store, StudyTimeReply, TimeZone, address, checks, peers, store_url, token,
 };
 use crate::connection::frame::Framing;
 
@@ -45,7 +46,7 @@ impl Keys {
 fn of_config() -> Vec<Key<Config>> {
     [
         live(top()),
-        section("limits", |config| &mut config.limits, live(limits())),
+        section("limits", |config| &mut config.limits, live(limits::keys())),
         section("store", |config| &mut config.store, store()),
         section("store.redis", |config| &mut config.store.redis, redis()),
         section("store.redis.tls", |config| &mut config.store.redis.tls, tls::redis()),
@@ -110,47 +111,6 @@ fn of_listener() -> Vec<Key<Listen>> {
     ];
     keys.extend(within("tls", |listen: &mut Listen| &mut listen.tls, tls::listening()));
     keys
-}
-
-fn limits() -> Vec<Key<Limits>> {
-    vec![
-        key(
-            "max_frame_bytes",
-            "1048576",
-            size(1..=256 * MIB, |limits: &mut Limits| &mut limits.max_frame_bytes),
-            "The longest request; a longer one is answered with an error and ends the connection.",
-        ),
-        key(
-            "max_in_flight",
-            "64",
-            count(1..=65_536, |limits| &mut limits.max_in_flight),
-            "Requests of one connection that are worked on at once.",
-        ),
-        key(
-            "max_connections",
-            "10000",
-            count(1..=1_000_000, |limits| &mut limits.max_connections),
-            "Connections of all listeners together.",
-        ),
-        key(
-            "max_unread_reply_bytes",
-            "256 KiB",
-            size(1..=1024 * MIB, |limits| &mut limits.max_unread_reply_bytes),
-            "Replies a peer has not read, after which its requests are no longer read.",
-        ),
-        key(
-            "request_timeout",
-            "8s",
-            duration(MILLI..=HOUR, |limits| &mut limits.request_timeout),
-            "Within this time every request is answered; the fleet's clients give up after 10 s.",
-        ),
-        key(
-            "shutdown_grace",
-            "20s",
-            duration(Duration::ZERO..=HOUR, |limits| &mut limits.shutdown_grace),
-            "How long a stop may take to answer what was read and send what is owed.",
-        ),
-    ]
 }
 
 fn store() -> Vec<Key<Store>> {

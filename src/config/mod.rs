@@ -202,8 +202,20 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Connections of all listeners together.
     pub max_connections: usize,
+    /// Connections of one address; zero for any number.
+    pub max_connections_per_address: usize,
+    /// Frames of one connection within a second; zero for any number.
+    pub max_frames_per_second: usize,
     /// Bytes of unread replies after which a connection's requests are no longer read.
     pub max_unread_reply_bytes: usize,
+    /// Bytes of buffers and requests of all connections together, beyond what each has of its own.
+    pub max_buffer_bytes: usize,
+    /// Requests that were answered for being late and are still worked on, after which none is begun.
+    pub max_late_requests: usize,
+    /// How long a frame may take from its first byte to its last.
+    pub frame_timeout: Duration,
+    /// How long a peer may take none of its replies.
+    pub unread_timeout: Duration,
     /// Within this time every request is answered.
     pub request_timeout: Duration,
     /// How long a stop may take.

@@ -60,7 +60,13 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             max_frame_bytes: 1_048_576,
             max_in_flight: 64,
             max_connections: 10_000,
+            max_connections_per_address: 0,
+            max_frames_per_second: 0,
             max_unread_reply_bytes: 256 * 1024,
+            max_buffer_bytes: 512 << 20,
+            max_late_requests: 10_000,
+            frame_timeout: Duration::from_secs(30),
+            unread_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(8),
             shutdown_grace: Duration::from_secs(20),
         },
@@ -171,7 +177,9 @@ framing = "lenght4"
              limits, store, gateways, signaling, rollover, log, admin",
             "stated.toml:3:1: limits.max_frame_byte: unknown key; did you mean max_frame_bytes? \
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
-             max_unread_reply_bytes, request_timeout, shutdown_grace",
+             max_connections_per_address, max_frames_per_second, max_unread_reply_bytes, \
+             max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, request_timeout, \
+             shutdown_grace",
             "stated.toml:4:17: limits.max_in_flight: found 0, expected a whole number from 1 to \
              65536",
             "stated.toml:5:19: limits.request_timeout: found 8 (a number without a unit), \
@@ -342,7 +350,9 @@ fn a_file_that_is_not_toml_is_told_line_by_line_with_the_mistakes_that_are_certa
             "stated.toml:2:16: not TOML: string values must be quoted, expected literal string",
             "stated.toml:3:1: limits.max_frame_byt: unknown key; did you mean max_frame_bytes? \
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
-             max_unread_reply_bytes, request_timeout, shutdown_grace",
+             max_connections_per_address, max_frames_per_second, max_unread_reply_bytes, \
+             max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, request_timeout, \
+             shutdown_grace",
             "stated.toml:5:9: not TOML: string values must be quoted",
             "stated.toml:6:1: not TOML: duplicate key level",
         ],

@@ -1,5 +1,6 @@
 //! The door: a place, a socket, a task.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use tokio_util::task::TaskTracker;
 use super::access::{Access, is_near};
 use super::account::Origin;
 use super::frame::Framing;
+use super::neighbours::{Neighbour, Neighbours};
 use super::passed::Passed;
 use super::registry::Registry;
 use super::{Connection, Shared};
 use crate::config::{Config, Listen};
+use crate::descriptors;
 use crate::domain::Context;
-use crate::metrics::connections::{CloseReason, Counted};
+use crate::metrics::connections::{CloseReason, Counted, TurnedAway};
 use crate::places::{Place, Places};
 use crate::throttle::{Cause, admits};
 
@@ -73,6 +76,7 @@ pub struct Door {
     shared: Arc<Shared>,
     registry: Arc<Registry>,
     places: Places,
+    neighbours: Arc<Neighbours>,
     /// Cancelled when nobody is let in any more.
     closed: CancellationToken,
 }
@@ -134,7 +138,7 @@ impl Door {
         let places = Places::new(context.running.now().config.limits.max_connections);
         let shared = Arc::new(Shared::new(context, tasks));
         let closed = CancellationToken::new();
-        Self { shared, registry, places, closed }
+        Self { shared, registry, places, neighbours: Arc::default(), closed }
     }
 
     /// Connections being served.
@@ -145,6 +149,7 @@ impl Door {
     /// Goes by this configuration from now on. Nobody who is in has to leave.
     pub fn go_by(&self, config: &Config) {
         self.places.allow(config.limits.max_connections);
+        self.shared.memory.allow(config.limits.max_buffer_bytes);
         self.shared.access.go_by(config);
     }
 
@@ -183,20 +188,36 @@ impl Door {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    self.wait_for_descriptors(&stream, &mut listener).await;
                     let here = stream.local_addr().unwrap_or(listener.address);
                     let is_near = is_near(peer.ip(), here.ip());
                     let (listener, framing) = (listener.address, listener.framing);
                     self.admit(stream, Origin { peer, listener, framing, is_near }).await;
                 }
-                Err(error) => {
-                    if admits(Cause::AcceptFailed) {
-                        let address = listener.address;
-                        tracing::error!(%address, "a connection can't be accepted: {error}");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => self.pause(listener.address, &error).await,
             }
         }
+    }
+
+    /// Waits while peers have all the descriptors that are for them: the store and the gateways need
+    /// some too. Those who come meanwhile wait in the listener's queue.
+    async fn wait_for_descriptors(&self, newest: &TcpStream, listener: &mut Listener) {
+        while descriptors::are_short(newest) && !self.is_closed() {
+            // A restart would not help: somebody is here, and waits.
+            while let Ok(heard) = listener.rings.try_recv() {
+                let _gone = heard.send(());
+            }
+            self.pause(listener.address, &"file descriptors run out").await;
+        }
+    }
+
+    /// A connection can't be accepted, and so can't the next one for a moment.
+    async fn pause(&self, address: SocketAddr, why: &(dyn Display + Sync)) {
+        self.shared.context.metrics.connections.accept_pauses.fetch_add(1, Relaxed);
+        if admits(Cause::AcceptFailed) {
+            tracing::error!(%address, "a connection can't be accepted: {why}");
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
     /// A place; if all are taken, one that is given back in a moment. A peer that closes a connection
@@ -204,6 +225,25 @@ impl Door {
     /// order. Nobody else is held up by the wait, as nobody else would find a place.
     async fn place(&self) -> Option<Place> {
         tokio::time::timeout(PLACE_WAIT, self.places.take()).await.ok()?.ok()
+    }
+
+    /// A place among those of the peer's address, if there is one. It is not waited for: that would
+    /// hold up everybody else.
+    fn neighbour(&self, peer: SocketAddr) -> Option<Neighbour> {
+        let context = &self.shared.context;
+        let max = context.running.now().config.limits.max_connections_per_address;
+        let neighbour = self.neighbours.admit(peer.ip(), max);
+        if neighbour.is_none() {
+            context.metrics.connections.turn_away(TurnedAway::OfAddress);
+            if admits(Cause::TurnedAway) {
+                tracing::warn!(
+                    %peer,
+                    max_connections_per_address = max,
+                    "a peer is turned away: its address has all the connections that one may have"
+                );
+            }
+        }
+        neighbour
     }
 
     /// Serves the peer in a task of its own, if there is a place.
@@ -218,8 +258,9 @@ impl Door {
             }
             return;
         }
+        let Some(neighbour) = self.neighbour(peer) else { return };
         let Some(place) = self.place().await else {
-            metrics.connections.turned_away.fetch_add(1, Relaxed);
+            metrics.connections.turn_away(TurnedAway::All);
             if admits(Cause::TurnedAway) {
                 let max_connections = self.places.max();
                 tracing::warn!(
@@ -238,7 +279,7 @@ impl Door {
         let shared = Arc::clone(&self.shared);
         let mut connection = Connection::new(stream, registered.account(), shared);
         self.shared.tasks.spawn(async move {
-            let _place = place;
+            let _counted = (place, neighbour);
             tracing::debug!(%peer, "a peer connected");
             let served = connection.serve().await;
             let reason = served.as_ref().map_or(CloseReason::Lost, |reason| *reason);

@@ -35,6 +35,14 @@ pub(super) fn give_back(buffer: &mut BytesMut) {
     });
 }
 
+/// Lets go of a buffer that grew for something large which was taken off its front, and keeps what
+/// came behind it.
+pub(super) fn shed(buffer: &mut BytesMut, taken: usize) {
+    if taken > SPARE_BYTES_MAX {
+        *buffer = BytesMut::from(&buffer[..]);
+    }
+}
+
 /// Whether an empty buffer has more memory than that. What was taken off its front is no part of
 /// its capacity until it is reclaimed, and is memory all the same.
 fn has_more_than(bytes: usize, buffer: &mut BytesMut) -> bool {
@@ -67,6 +75,17 @@ mod tests {
         let mut too_large = used(2 * SPARE_BYTES_MAX);
         give_back(&mut too_large);
         assert_eq!((too_large.capacity(), take().capacity()), (0, 0), "nobody keeps it");
+    }
+
+    #[test]
+    fn a_buffer_that_grew_for_one_frame_goes_with_it() {
+        let mut buffer = BytesMut::with_capacity(2 * SPARE_BYTES_MAX);
+        buffer.resize(SPARE_BYTES_MAX + 1, 0);
+        buffer.extend_from_slice(b"the next frame");
+        buffer.advance(SPARE_BYTES_MAX + 1);
+        shed(&mut buffer, SPARE_BYTES_MAX + 1);
+        assert_eq!(&buffer[..], b"the next frame");
+        assert!(!has_more_than(100, &mut buffer));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
+/// A line that is no longer than this is expected to end soon.
+const SHORT_BYTES: usize = 4 * 1024;
+
 /// How payloads are delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -165,6 +168,19 @@ impl Decoder {
         }
     }
 
+    /// Bytes of the payload that begins with `buffer`, as far as can be known of one that
+    /// [`Decoder::find`] has looked at: of a line whose end is not in sight, what it may have, unless
+    /// it is short yet.
+    pub fn expected_bytes(&self, buffer: &[u8]) -> usize {
+        match self.framing {
+            Framing::Length4 | Framing::Length2 | Framing::Length1 => {
+                length(buffer, self.framing.prefix_bytes()).unwrap_or_default()
+            }
+            Framing::Crlf | Framing::Lf if buffer.len() <= SHORT_BYTES => buffer.len(),
+            Framing::Crlf | Framing::Lf => self.frame_bytes_max.max(buffer.len()),
+        }
+    }
+
     /// Drops a used frame from the buffer's front.
     pub fn consume(&mut self, buffer: &mut BytesMut, found: Found) {
         buffer.advance(found.consumed);
@@ -172,8 +188,7 @@ impl Decoder {
     }
 
     fn find_length(&self, buffer: &[u8], prefix: usize) -> Result<Option<Found>, BrokenFraming> {
-        let Some(header) = buffer.get(..prefix) else { return Ok(None) };
-        let length = header.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
+        let Some(length) = length(buffer, prefix) else { return Ok(None) };
         if length > self.frame_bytes_max {
             return Err(BrokenFraming::TooLong { found: length, max: self.frame_bytes_max });
         }
@@ -202,6 +217,12 @@ impl Decoder {
         }
         Ok(None)
     }
+}
+
+/// The length that the first bytes announce, once they are there.
+fn length(buffer: &[u8], prefix: usize) -> Option<usize> {
+    let header = buffer.get(..prefix)?;
+    Some(header.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte)))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -318,6 +339,17 @@ mod tests {
             broken(Framing::Length4, b"\xff\xff\xff\xff"),
             BrokenFraming::TooLong { found: u32::MAX as usize, max: 10 }
         );
+    }
+
+    #[test]
+    fn of_a_frame_that_has_begun_it_is_known_how_long_it_may_get() {
+        let expected =
+            |framing, buffer: &[u8]| Decoder::new(framing, 100_000).expected_bytes(buffer);
+        assert_eq!(expected(Framing::Length4, b"\0\0\x04"), 0);
+        assert_eq!(expected(Framing::Length4, b"\0\0\x04\0{"), 1024);
+        assert_eq!(expected(Framing::Length1, b"\xff"), 255);
+        assert_eq!(expected(Framing::Lf, b"{\"server\""), 9);
+        assert_eq!(expected(Framing::Crlf, &[b' '; 5000]), 100_000);
     }
 
     #[test]

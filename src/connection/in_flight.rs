@@ -4,14 +4,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::Shared;
+use super::late::Late;
 use super::request::Request;
 use super::route::{self, Answer, Error, Touches};
+use super::{Shared, memory};
+use crate::config::Limits;
 use crate::domain::Call;
 use crate::error::Code;
 use crate::metrics::requests::Kind;
@@ -31,6 +32,8 @@ pub(super) struct InFlight {
     /// Allocations of finished work, for the next requests.
     spare: Vec<Work>,
     turns: Turns,
+    /// What the requests in flight take, by their frames' lengths.
+    bytes: usize,
 }
 
 type Work = ReusableBoxFuture<'static, Answer>;
@@ -39,6 +42,8 @@ type Work = ReusableBoxFuture<'static, Answer>;
 struct Entry {
     touches: Touches,
     kind: Kind,
+    /// What it takes, by its frame's length.
+    bytes: usize,
     taken_at: Instant,
     /// `limits.request_timeout` after it was taken, as that was then.
     answer_by: Instant,
@@ -55,7 +60,13 @@ enum Progress {
 
 impl InFlight {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, entries: VecDeque::new(), spare: Vec::new(), turns: Turns::default() }
+        let (entries, spare) = (VecDeque::new(), Vec::new());
+        Self { shared, entries, spare, turns: Turns::default(), bytes: 0 }
+    }
+
+    /// Memory that the requests in flight take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn len(&self) -> usize {
@@ -73,13 +84,19 @@ impl InFlight {
         self.entries.shrink_to(IDLE_ENTRIES);
     }
 
-    /// Takes in what was decoded and starts it, unless it has to wait for an earlier one.
+    /// Takes in what was decoded of a frame so long and starts it, unless it has to wait for an
+    /// earlier one.
     pub(super) fn start(
         &mut self,
         request: Request,
-        timeout: Duration,
+        frame_bytes: usize,
+        limits: &Limits,
         task: &mut TaskContext<'_>,
     ) {
+        if Late::are_too_many(&self.shared, limits.max_late_requests) {
+            return self.push_error(Kind::of(&request), Error::Crowded);
+        }
+        let timeout = limits.request_timeout;
         let turn = match route::forwards_about(&request) {
             Some(user) => self.turns.next(user),
             None => Turn::alone(),
@@ -96,7 +113,8 @@ impl InFlight {
         } else {
             self.begin(request, call, task)
         };
-        self.push(Entry { touches, kind, taken_at, answer_by, state });
+        let bytes = memory::of_request(frame_bytes);
+        self.push(Entry { touches, kind, bytes, taken_at, answer_by, state });
     }
 
     /// Takes in what is answered already.
@@ -105,6 +123,7 @@ impl InFlight {
         self.push(Entry {
             touches: Touches::Nothing,
             kind,
+            bytes: memory::of_request(0),
             taken_at: now,
             answer_by: now,
             state: Progress::Done(Err(error)),
@@ -113,6 +132,7 @@ impl InFlight {
 
     fn push(&mut self, entry: Entry) {
         self.shared.context.metrics.requests.taken();
+        self.bytes += entry.bytes;
         self.entries.push_back(entry);
     }
 
@@ -201,7 +221,10 @@ impl InFlight {
 
     /// The oldest request is answered: with this error, or as it wished.
     pub(super) fn pop_answered(&mut self, error: Option<Code>) {
-        let Some(Entry { kind, taken_at, state, .. }) = self.entries.pop_front() else { return };
+        let Some(Entry { kind, bytes, taken_at, state, .. }) = self.entries.pop_front() else {
+            return;
+        };
+        self.bytes -= bytes;
         let requests = &self.shared.context.metrics.requests;
         match state {
             Progress::Done(_) => requests.answered(kind, error, taken_at.elapsed()),
@@ -235,9 +258,11 @@ impl InFlight {
             any = true;
             let late = entry.late();
             if let Progress::Working(work) = std::mem::replace(&mut entry.state, late) {
+                let late = Late::new(&self.shared, entry.bytes);
                 self.shared.tasks.spawn(async move {
                     // The peer has its answer; nobody waits for this one.
                     drop(work.await);
+                    drop(late);
                 });
             }
         }
@@ -263,6 +288,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio_util::task::TaskTracker;
 
     use super::*;

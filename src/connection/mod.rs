@@ -6,13 +6,22 @@
 pub mod accept;
 pub mod access;
 pub mod account;
+mod admission;
 mod buffers;
+mod closing;
+mod deadlines;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzed;
 mod in_flight;
+mod input;
+mod late;
 mod members;
+mod memory;
+mod neighbours;
+mod pace;
 pub mod passed;
+mod patience;
 pub mod registry;
 pub mod request;
 pub mod route;
@@ -24,10 +33,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
 
@@ -36,8 +44,10 @@ use crate::metrics::connections::{CloseReason, Connections};
 use crate::metrics::requests::Kind;
 use access::Granted;
 use account::{Account, Wish};
+use deadlines::Needs;
 use frame::{Decoder, Framing};
 use in_flight::InFlight;
+use input::{Input, State};
 use request::Request;
 use route::{Asked, Error, Said};
 pub use shared::Shared;
@@ -47,11 +57,6 @@ const READ_BYTES: usize = 8 * 1024;
 /// What is still read of a connection when the daemon stops. A peer that never pauses would keep
 /// it from stopping.
 const DRAIN_BYTES_MAX: usize = 256 * 1024;
-/// What a closing connection reads and discards is read in pieces of this size.
-const DISCARDED_BYTES: usize = 1024;
-/// How long a closing connection waits for the peer to close too, so that replies on their way are
-/// not lost to a reset.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// One connection.
 #[derive(Debug)]
@@ -64,25 +69,10 @@ pub struct Connection<S> {
     input: Input,
     output: BytesMut,
     in_flight: InFlight,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// There once one of them was needed: most connections of most services never do.
+    needs: Option<Box<Needs>>,
     /// Why nothing more is read, once that is so.
     close_reason: CloseReason,
-}
-
-#[derive(Debug)]
-struct Input {
-    buffer: BytesMut,
-    decoder: Decoder,
-    state: InputState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InputState {
-    Open,
-    /// It is to end: what has arrived is still read, up to so many bytes.
-    Draining(usize, CloseReason),
-    /// The peer closed its side, or its stream can't be trusted any more.
-    Closed,
 }
 
 /// How an exchange with a peer ended that did not break.
@@ -90,17 +80,8 @@ enum InputState {
 enum Exchanged {
     /// All that was read is answered, and written.
     All,
-    /// An operator closed it, and the peer did not read its answers in time.
-    CutShort,
-}
-
-impl InputState {
-    fn after_reading(self, bytes: usize) -> Self {
-        match self {
-            Self::Draining(left, why) => Self::Draining(left.saturating_sub(bytes), why),
-            Self::Open | Self::Closed => self,
-        }
-    }
+    /// For this reason the peer is not waited for any more that did not read its answers in time.
+    CutShort(CloseReason),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -113,10 +94,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             framing,
             granted: shared.access.grant(account.caller()),
             account,
-            input: Input { buffer: BytesMut::new(), decoder, state: InputState::Open },
+            input: Input::new(decoder),
             output: BytesMut::new(),
             in_flight: InFlight::new(Arc::clone(&shared)),
-            timer: None,
+            needs: None,
             close_reason: CloseReason::Lost,
             shared,
         }
@@ -131,9 +112,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let reason = self.close_reason;
                 self.linger().await.map(|()| reason)
             }
-            Ok(Exchanged::CutShort) => {
+            Ok(Exchanged::CutShort(reason)) => {
                 self.finish_unheard().await;
-                Ok(CloseReason::Operator)
+                Ok(reason)
             }
             Err(error) => {
                 self.finish_unheard().await;
@@ -151,13 +132,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tokio::select! {
                 biased;
                 done = poll_fn(|task| self.poll_exchange(task)) => {
-                    return done.map(|()| Exchanged::All);
+                    return done;
                 }
                 wish = poll_fn(|task| account.poll_wish(heeded, task)) => {
                     heeded = wish;
                     match wish {
                         Wish::Nothing => {}
-                        Wish::Stop => self.drain(CloseReason::Stopping),
+                        Wish::Stop => {
+                            self.needs().patience.hurry();
+                            self.drain(CloseReason::Stopping);
+                        }
                         Wish::Close => {
                             self.drain(CloseReason::Operator);
                             // By then every answer is there: what is left the peer doesn't read.
@@ -166,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                 }
                 () = poll_fn(|task| poll_timer(cut.as_mut(), task)), if cut.is_some() => {
-                    return Ok(Exchanged::CutShort);
+                    return Ok(Exchanged::CutShort(CloseReason::Operator));
                 }
             }
         }
@@ -174,8 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads what has arrived, and then nothing more.
     fn drain(&mut self, why: CloseReason) {
-        if self.input.state == InputState::Open {
-            self.input.state = InputState::Draining(DRAIN_BYTES_MAX, why);
+        if self.input.state == State::Open {
+            self.input.state = State::Draining(DRAIN_BYTES_MAX, why);
         }
     }
 
@@ -185,14 +169,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.in_flight.pop_unheard();
     }
 
-    /// Does whatever can be done now; ready when all is read, answered and written.
-    fn poll_exchange(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+    /// Does whatever can be done now; ready when all is read, answered and written, or the peer does
+    /// not take what is written.
+    fn poll_exchange(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<Exchanged>> {
         // Whether all of it is done shows in what can be answered.
         let _done: Poll<()> = self.in_flight.poll_work(task);
         let limits = self.shared.limits();
         loop {
             self.put_answers()?;
-            if self.may_take(&limits) && self.poll_take(task, &limits)? {
+            if !self.may_take(&limits) {
+                // Not read any further, it is not the peer that keeps a frame incomplete.
+                self.end_frame();
+            } else if self.poll_take(task, &limits)? {
                 continue;
             }
             // Writing may make room for more requests, which are then taken at once.
@@ -202,14 +190,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             break;
         }
         self.account.in_flight.set(self.in_flight.len());
+        self.settle_memory();
         if self.in_flight.is_empty() && self.output.is_empty() {
-            if self.input.state == InputState::Closed {
-                return Poll::Ready(Ok(()));
+            if self.input.state == State::Closed {
+                return Poll::Ready(Ok(Exchanged::All));
             }
             self.give_back_memory();
         }
-        self.poll_deadlines(task);
-        Poll::Pending
+        self.poll_deadlines(&limits, task).map(Ok)
     }
 
     fn may_take(&self, limits: &Limits) -> bool {
@@ -219,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Takes one frame into work or reads more input; whether there was either.
     fn poll_take(&mut self, task: &mut TaskContext<'_>, limits: &Limits) -> io::Result<bool> {
-        if self.input.state == InputState::Closed {
+        if self.input.state == State::Closed {
             return Ok(false);
         }
         if self.input.buffer.is_empty() {
@@ -227,17 +215,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         match self.input.decoder.find(&self.input.buffer) {
             Ok(Some(found)) => {
+                self.end_frame();
+                let frame_bytes = found.end - found.start;
+                if !self.has_memory_for(frame_bytes, task) || !self.is_in_pace(limits) {
+                    return Ok(false);
+                }
                 let request = Request::decode(&self.input.buffer[found.start..found.end]);
                 self.input.decoder.consume(&mut self.input.buffer, found);
+                buffers::shed(&mut self.input.buffer, found.consumed);
                 self.input.decoder.limit(limits.max_frame_bytes);
                 self.account.requests.add(1);
                 match self.shared.permit(request, &mut self.granted, &self.account) {
-                    Ok(request) => self.in_flight.start(request, limits.request_timeout, task),
+                    Ok(request) => self.in_flight.start(request, frame_bytes, limits, task),
                     Err((kind, error)) => self.in_flight.push_error(kind, error),
                 }
                 Ok(true)
             }
-            Ok(None) => self.poll_read(task),
+            Ok(None) => {
+                let expected = self.input.decoder.expected_bytes(&self.input.buffer);
+                if !self.has_memory_for(expected, task) {
+                    self.end_frame();
+                    return Ok(false);
+                }
+                self.poll_read(task)
+            }
             Err(broken) => {
                 self.account.requests.add(1);
                 self.in_flight.push_error(Kind::Invalid, broken.into());
@@ -248,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_read(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
-        if let InputState::Draining(0, why) = self.input.state {
+        if let State::Draining(0, why) = self.input.state {
             self.close_input(why);
             return Ok(false);
         }
@@ -266,8 +267,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {
+                if !self.input.buffer.is_empty() {
+                    self.needs().patience.wait_for_frame();
+                }
                 // Nothing more has arrived, unless the runtime only wants others to have a turn.
-                if let InputState::Draining(_, why) = self.input.state
+                if let State::Draining(_, why) = self.input.state
                     && tokio::task::coop::has_budget_remaining()
                 {
                     self.close_input(why);
@@ -280,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Nothing more is read; half a frame is dropped.
     fn close_input(&mut self, reason: CloseReason) {
         self.close_reason = reason;
-        self.input.state = InputState::Closed;
+        self.input.state = State::Closed;
         self.input.buffer = BytesMut::new();
     }
 
@@ -313,39 +317,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_flush(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
         use bytes::Buf as _;
         let mut progress = false;
+        self.note_output();
         while !self.output.is_empty() {
             match Pin::new(&mut self.stream).poll_write(task, &self.output) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => {
                     self.output.advance(written);
+                    if let Some(needs) = &mut self.needs {
+                        needs.patience.note_reading();
+                    }
                     self.figures().sent(written);
                     self.account.sent_bytes.add(written);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(progress),
+                Poll::Pending => {
+                    self.needs().patience.wait_for_reader();
+                    return Ok(progress);
+                }
             }
             progress = true;
         }
         Ok(progress)
-    }
-
-    /// Answers requests that took too long, and wakes the task when the next would.
-    fn poll_deadlines(&mut self, task: &mut TaskContext<'_>) {
-        while let Some(next) = self.in_flight.next_deadline() {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
-            // The timer is not moved with every request: it may ring early and is then set anew. It
-            // would ring late after a reload that shortened the time.
-            if timer.is_elapsed() || timer.deadline() > next {
-                timer.as_mut().reset(next);
-            }
-            if timer.as_mut().poll(task).is_pending() {
-                return;
-            }
-            if self.in_flight.give_up_late() {
-                // Their answers are put and written in the next pass.
-                task.waker().wake_by_ref();
-            }
-        }
     }
 
     fn figures(&self) -> &Connections {
@@ -357,22 +349,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.in_flight.give_back_spare();
         buffers::give_back(&mut self.input.buffer);
         buffers::give_back(&mut self.output);
-    }
-
-    /// Closes so that the peer gets everything that was written: a socket closed over unread input
-    /// would be reset.
-    async fn linger(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        // On the heap: an array would make room for itself in the task from its beginning.
-        let discarded = &mut self.input.buffer;
-        discarded.reserve(DISCARDED_BYTES);
-        let until_closed = async {
-            while self.stream.read_buf(discarded).await? > 0 {
-                discarded.clear();
-            }
-            Ok(())
-        };
-        tokio::time::timeout(LINGER, until_closed).await.unwrap_or(Ok(()))
+        self.drop_share();
     }
 }
 
@@ -385,7 +362,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::task::Waker;
 
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::Notify;
     use tokio_util::task::TaskTracker;
 

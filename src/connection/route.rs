@@ -44,6 +44,9 @@ pub enum Error {
     /// It was not done in time; it may still be done.
     #[error("not done within {0:?}; it may still take effect")]
     Late(Duration),
+    /// Requests that were answered for being late are still worked on, as many as may be.
+    #[error("too many requests are still worked on whose time is over")]
+    Crowded,
     /// What it is answered is too much for the listener's framing.
     #[error("the answer can't be said")]
     Unsayable(#[source] PayloadTooLong),
@@ -56,7 +59,7 @@ impl Error {
             Self::Request(_) | Self::Framing(_) => Code::InvalidMessageFormat,
             Self::Domain(failure) => failure.why.code(),
             Self::Denied { .. } => Code::InvalidToken,
-            Self::Late(_) | Self::Unsayable(_) => Code::UnknownServerError,
+            Self::Late(_) | Self::Crowded | Self::Unsayable(_) => Code::UnknownServerError,
         }
     }
 
@@ -68,6 +71,7 @@ impl Error {
             | Self::Framing(_)
             | Self::Denied { .. }
             | Self::Late(_)
+            | Self::Crowded
             | Self::Unsayable(_) => None,
         }
     }
@@ -80,6 +84,7 @@ impl Error {
             | Self::Framing(_)
             | Self::Domain(_)
             | Self::Late(_)
+            | Self::Crowded
             | Self::Unsayable(_) => None,
         }
     }

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::{Access, Granted};
 use super::account::Account;
+use super::memory::Memory;
 use super::request::{self, Request};
 use super::route::Error;
 use crate::config::Limits;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// One hasher, so that hashes of one connection compare.
     pub hasher: DefaultHashBuilder,
+    /// What connections need beyond what each has of its own.
+    pub(super) memory: Arc<Memory>,
 }
 
 impl Shared {
@@ -31,7 +34,9 @@ impl Shared {
     pub fn new(context: Arc<Context>, tasks: TaskTracker) -> Self {
         let (running, metrics) = (&context.running, Arc::clone(&context.metrics));
         let access = Arc::new(Access::new(&running.now().config, metrics));
-        Self { context, access, tasks, hasher: DefaultHashBuilder::default() }
+        let max = running.now().config.limits.max_buffer_bytes;
+        let memory = Arc::new(Memory::new(max, Arc::clone(&context.metrics)));
+        Self { context, access, tasks, hasher: DefaultHashBuilder::default(), memory }
     }
 
     /// `[limits]` as they are in force.

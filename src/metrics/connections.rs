@@ -19,6 +19,10 @@ pub enum CloseReason {
     Stopping,
     /// An operator closed it.
     Operator,
+    /// A frame was not complete within `limits.frame_timeout`.
+    PartialFrame,
+    /// The peer took none of its replies within `limits.unread_timeout`.
+    Unread,
     /// Its task ended before its time: by a panic, or with the grace period.
     Cut,
 }
@@ -32,13 +36,35 @@ pub enum Denied {
     NoEntry,
 }
 
+/// Which limit leaves no place to a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// `limits.max_connections`
+    All,
+    /// `limits.max_connections_per_address`
+    OfAddress,
+}
+
+/// Why a connection is not read for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// `limits.max_frames_per_second`
+    FrameRate,
+    /// `limits.max_buffer_bytes`
+    Memory,
+}
+
 /// Connections since the daemon started.
 #[derive(Debug, Default)]
 pub struct Connections {
     opened: AtomicU64,
     closed: [AtomicU64; CloseReason::ALL.len()],
-    /// Closed at once: `limits.max_connections` were there already.
-    pub turned_away: AtomicU64,
+    turned_away: [AtomicU64; TurnedAway::ALL.len()],
+    /// How often accepting paused, as a connection could not be accepted.
+    pub accept_pauses: AtomicU64,
+    /// What connections hold of `limits.max_buffer_bytes`.
+    pub buffer_bytes: AtomicU64,
+    pauses: [AtomicU64; Pause::ALL.len()],
     denied: [AtomicU64; Denied::ALL.len()],
     bytes: Spread<Bytes>,
 }
@@ -58,8 +84,16 @@ pub struct Counted {
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Peer, Self::Lost, Self::Framing, Self::Stopping, Self::Operator, Self::Cut];
+    pub const ALL: [Self; 8] = [
+        Self::Peer,
+        Self::Lost,
+        Self::Framing,
+        Self::Stopping,
+        Self::Operator,
+        Self::PartialFrame,
+        Self::Unread,
+        Self::Cut,
+    ];
 
     /// The label `reason`.
     pub fn name(self) -> &'static str {
@@ -69,6 +103,8 @@ impl CloseReason {
             Self::Framing => "framing",
             Self::Stopping => "stopping",
             Self::Operator => "operator",
+            Self::PartialFrame => "partial_frame",
+            Self::Unread => "unread",
             Self::Cut => "cut",
         }
     }
@@ -97,6 +133,32 @@ impl Denied {
     }
 }
 
+impl TurnedAway {
+    /// Both, in the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::All, Self::OfAddress];
+
+    /// The label `limit`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "max_connections",
+            Self::OfAddress => "max_connections_per_address",
+        }
+    }
+}
+
+impl Pause {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 2] = [Self::FrameRate, Self::Memory];
+
+    /// The label `limit`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FrameRate => "max_frames_per_second",
+            Self::Memory => "max_buffer_bytes",
+        }
+    }
+}
+
 impl Connections {
     /// Somebody may not connect.
     pub fn deny(&self, why: Denied) {
@@ -113,6 +175,31 @@ impl Connections {
     /// All that were let in.
     pub fn opened(&self) -> u64 {
         self.opened.load(Relaxed)
+    }
+
+    /// One was closed at once.
+    pub fn turn_away(&self, why: TurnedAway) {
+        if let Some(count) = self.turned_away.get(why as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many were, by which limit.
+    pub fn turned_away(&self) -> impl Iterator<Item = (TurnedAway, u64)> + '_ {
+        let counts = self.turned_away.iter().map(|count| count.load(Relaxed));
+        TurnedAway::ALL.into_iter().zip(counts)
+    }
+
+    /// One is not read for a while.
+    pub fn pause(&self, why: Pause) {
+        if let Some(count) = self.pauses.get(why as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often that was so, by which limit.
+    pub fn pauses(&self) -> impl Iterator<Item = (Pause, u64)> + '_ {
+        Pause::ALL.into_iter().zip(self.pauses.iter().map(|count| count.load(Relaxed)))
     }
 
     /// A peer sent so many bytes more.

@@ -64,8 +64,9 @@ const OUTCOME: Label =
 const REASON: Label = Label {
     name: "reason",
     values: "`peer` (it closed), `lost` (it broke), `framing` (its messages can't be told apart), \
-             `stopping` (the daemon stops), `operator` (one closed it), `cut` (a panic, or the end \
-             of the grace period)",
+             `stopping` (the daemon stops), `operator` (one closed it), `partial_frame` (one was \
+             not complete within limits.frame_timeout), `unread` (the peer read nothing within \
+             limits.unread_timeout), `cut` (a panic, or the end of the grace period)",
 };
 const DENIED: Label = Label {
     name: "reason",
@@ -77,6 +78,10 @@ const ENTRY: Label = Label {
     values: "the names of `[[peers]]` as they are configured, `peers[N]` for one without, `none` for \
              who matches none",
 };
+const TURNED_AWAY_BY: Label =
+    Label { name: "limit", values: "`max_connections`, `max_connections_per_address`" };
+const PAUSED_BY: Label =
+    Label { name: "limit", values: "`max_frames_per_second`, `max_buffer_bytes`" };
 const OPERATION: Label = Label { name: "operation", values: "the operations of the store's port" };
 const LINK_EVENT: Label = Label {
     name: "event",
@@ -204,14 +209,25 @@ families! {
          included";
     IN_FLIGHT = Gauge "stated_requests_in_flight" []
         "Requests that were read and are not answered yet";
+    LATE = Gauge "stated_requests_late" []
+        "Requests that were answered for being late and are still worked on; at \
+         limits.max_late_requests all others are refused";
     CONNECTIONS = Gauge "stated_connections" []
         "Connections of peers that are open";
     CONNECTIONS_MAX = Gauge "stated_connections_max" []
         "How many of them there may be: limits.max_connections";
     OPENED = Counter "stated_connections_opened_total" []
         "Connections of peers that were let in";
-    TURNED_AWAY = Counter "stated_connections_turned_away_total" []
-        "Connections closed at once because limits.max_connections were open";
+    TURNED_AWAY = Counter "stated_connections_turned_away_total" [TURNED_AWAY_BY]
+        "Connections closed at once because as many were open as this limit allows";
+    BUFFER_BYTES = Gauge "stated_buffer_bytes" []
+        "Memory that connections hold of limits.max_buffer_bytes";
+    BUFFER_BYTES_MAX = Gauge "stated_buffer_bytes_max" []
+        "How much of it there may be: limits.max_buffer_bytes";
+    ACCEPT_PAUSES = Counter "stated_accept_pauses_total" []
+        "How often accepting paused for a moment, as a rule for want of file descriptors";
+    PAUSES = Counter "stated_connections_paused_total" [PAUSED_BY]
+        "How often a connection was not read for a while because of this limit";
     DENIED_CONNECTIONS = Counter "stated_connections_denied_total" [DENIED]
         "Connections closed at once because nothing is allowed to who opened them";
     DENIED_REQUESTS = Counter "stated_requests_denied_total" [ENTRY]

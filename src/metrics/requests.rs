@@ -1,7 +1,7 @@
 //! Requests by what they are and what they were answered.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use super::histogram::{Histogram, Snapshot};
@@ -51,6 +51,8 @@ const OUTCOMES: usize = 1 + Code::ALL.len();
 #[derive(Debug, Default)]
 pub struct Requests {
     counts: Spread<Counts>,
+    /// Those that were answered for being late and are still worked on.
+    pub late: AtomicUsize,
 }
 
 #[derive(Debug, Default)]

@@ -106,7 +106,7 @@ fn beyond_max_in_flight_the_socket_is_not_read() {
 }
 
 /// Sends the same request until nobody takes it any more; the frame, and how many bytes went out.
-fn flood(peer: &crate::wire::Client, payload: &[u8]) -> (Vec<u8>, usize) {
+pub(crate) fn flood(peer: &crate::wire::Client, payload: &[u8]) -> (Vec<u8>, usize) {
     const ENOUGH: usize = 256 << 20;
     let frame = Framing::Length4.frame(payload);
     let mut stream = peer.stream();

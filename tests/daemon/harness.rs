@@ -64,6 +64,7 @@ pub(crate) struct Setup {
     file_blocks_max: Option<u32>,
     crash_at: Option<String>,
     inside: Option<u32>,
+    descriptors: Option<[u32; 2]>,
 }
 
 impl Setup {
@@ -72,8 +73,8 @@ impl Setup {
         let keys = BTreeMap::from([("log.format".to_owned(), "\"json\"".to_owned())]);
         let nobody = "\"127.0.0.1:1\"";
         let (listen, tables, place) = (vec![Framing::Length4], String::new(), Place::memory());
-        let (file_blocks_max, crash_at, inside) = (None, None, None);
-        Self { keys, listen, tables, place, file_blocks_max, crash_at, inside }
+        let (file_blocks_max, crash_at, inside, descriptors) = (None, None, None, None);
+        Self { keys, listen, tables, place, file_blocks_max, crash_at, inside, descriptors }
             .key("gateways.room.address", nobody)
             .key("gateways.signaling.address", nobody)
             .key("gateways.auth.address", nobody)
@@ -130,6 +131,12 @@ impl Setup {
     /// The daemon sees the file systems that this process sees.
     pub(crate) fn inside(mut self, process: u32) -> Self {
         self.inside = Some(process);
+        self
+    }
+
+    /// The soft and the hard limit of file descriptors with which the daemon is started.
+    pub(crate) fn descriptors(mut self, soft: u32, hard: u32) -> Self {
+        self.descriptors = Some([soft, hard]);
         self
     }
 
@@ -344,25 +351,31 @@ pub(crate) fn resident_kib(status: &str) -> u64 {
 /// `stated serve` with this setup, its configuration written into `dir`.
 fn serve(dir: &TempDir, setup: &Setup) -> Command {
     let file = write_config(dir.path(), &setup.toml());
-    let mut command = match (setup.file_blocks_max, &setup.crash_at, setup.inside) {
-        (_, Some(point), _) => {
+    let mut limits = String::new();
+    if let Some(blocks) = setup.file_blocks_max {
+        // Without the trap the signal would end it, where a full disk does not.
+        write!(limits, "trap '' XFSZ; ulimit -f {blocks}; ").unwrap();
+    }
+    if let Some([soft, hard]) = setup.descriptors {
+        write!(limits, "ulimit -S -n {soft}; ulimit -H -n {hard}; ").unwrap();
+    }
+    let mut command = match (&setup.crash_at, setup.inside) {
+        (Some(point), _) => {
             let mut command = command_of(crate::crash_points::program(), dir.path());
             command.env("CRASH_AT", point);
             command
         }
-        (Some(blocks), None, _) => {
+        (None, None) if !limits.is_empty() => {
             let mut shell = command_of("sh", dir.path());
-            // Without the trap the signal would end it, where a full disk does not.
-            let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
-            shell.args(["-c", &limited, "sh", PROGRAM]);
+            shell.args(["-c", &format!("{limits}exec \"$@\""), "sh", PROGRAM]);
             shell
         }
-        (None, None, Some(process)) => {
+        (None, Some(process)) => {
             let mut command = command_of("nsenter", dir.path());
             command.args([&format!("--mount=/proc/{process}/ns/mnt"), PROGRAM]);
             command
         }
-        (None, None, None) => command(dir.path()),
+        (None, None) => command(dir.path()),
     };
     command.arg("serve").arg("--config").arg(&file);
     command

@@ -167,7 +167,8 @@ fn a_crowd_that_is_turned_away_fills_no_log() {
     crowd.iter_mut().for_each(Client::expect_end);
     let log = daemon.log.clone();
     let admin = admin_address(&log);
-    assert_eq!(sample(admin, "stated_connections_turned_away_total "), crowd.len());
+    let turned_away = "stated_connections_turned_away_total{limit=\"max_connections\"} ";
+    assert_eq!(sample(admin, turned_away), crowd.len());
     let counted = held_back(admin, "turned_away");
     assert!(counted > 0);
     drop(peer);

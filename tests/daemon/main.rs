@@ -41,6 +41,7 @@ mod faults;
 mod framing;
 mod fuzz;
 mod gateways;
+mod hostile;
 mod linear;
 mod log_events;
 mod log_lines;

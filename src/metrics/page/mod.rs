@@ -127,6 +127,7 @@ fn put_requests(text: &mut Text, requests: &Requests) {
         samples.histogram([server], durations);
     }
     text.family(&family::IN_FLIGHT).value(requests.in_flight());
+    text.family(&family::LATE).value(requests.late.load(Relaxed));
 }
 
 fn put_connections(text: &mut Text, metrics: &Metrics, limits: &Limits) {
@@ -138,7 +139,10 @@ fn put_connections(text: &mut Text, metrics: &Metrics, limits: &Limits) {
     text.family(&family::CONNECTIONS).value(opened.saturating_sub(ended));
     text.family(&family::CONNECTIONS_MAX).value(limits.max_connections);
     text.family(&family::OPENED).value(opened);
-    text.family(&family::TURNED_AWAY).value(connections.turned_away.load(Relaxed));
+    let mut samples = text.family(&family::TURNED_AWAY);
+    for (limit, count) in connections.turned_away() {
+        samples.labelled([limit.name()], count);
+    }
     let mut samples = text.family(&family::DENIED_CONNECTIONS);
     for (why, count) in connections.denied() {
         samples.labelled([why.name()], count);
@@ -146,6 +150,13 @@ fn put_connections(text: &mut Text, metrics: &Metrics, limits: &Limits) {
     let mut samples = text.family(&family::DENIED_REQUESTS);
     for (entry, count) in metrics.denials.counts() {
         samples.labelled([entry.as_str()], count);
+    }
+    text.family(&family::BUFFER_BYTES).value(connections.buffer_bytes.load(Relaxed));
+    text.family(&family::BUFFER_BYTES_MAX).value(limits.max_buffer_bytes);
+    text.family(&family::ACCEPT_PAUSES).value(connections.accept_pauses.load(Relaxed));
+    let mut samples = text.family(&family::PAUSES);
+    for (limit, count) in connections.pauses() {
+        samples.labelled([limit.name()], count);
     }
     let mut samples = text.family(&family::CLOSED);
     for (reason, count) in closed {

@@ -372,10 +372,14 @@ fn requests() -> Row {
         ),
         panel(
             "In flight",
-            "Requests that were read and are not answered yet.",
+            "Requests that were read and are not answered yet; and those that were answered for being \
+             late and are still worked on.",
             Kind::Lines,
             "none",
-            vec![query("stated_requests_in_flight{OF}", "{{instance}}")],
+            vec![
+                query("stated_requests_in_flight{OF}", "{{instance}}"),
+                query("stated_requests_late{OF}", "{{instance}}: late"),
+            ],
         ),
     ];
     Row { title: "Requests and latency", panels }
@@ -409,8 +413,9 @@ fn connections() -> Row {
             vec![
                 query("sum(rate(stated_connections_opened_total{OF}[$__rate_interval]))", "opened"),
                 query(
-                    "sum(rate(stated_connections_turned_away_total{OF}[$__rate_interval]))",
-                    "turned away",
+                    "sum by (limit) \
+                     (rate(stated_connections_turned_away_total{OF}[$__rate_interval]))",
+                    "turned away: {{limit}}",
                 ),
                 query(
                     "sum by (reason) (rate(stated_connections_denied_total{OF}[$__rate_interval]))",
@@ -430,6 +435,24 @@ fn connections() -> Row {
             )],
         )
         .width(24),
+        panel(
+            "Memory of connections",
+            "Share of limits.max_buffer_bytes. At 100 percent those who send much wait for their turn.",
+            Kind::Lines,
+            "percentunit",
+            vec![query("stated_buffer_bytes{OF} / stated_buffer_bytes_max{OF}", "{{instance}}")],
+        )
+        .steps(0.8, 1.0),
+        panel(
+            "Paused, by limit",
+            "Connections that were not read for a while, for one of the limits in the configuration.",
+            Kind::Lines,
+            "cps",
+            vec![query(
+                "sum by (limit) (rate(stated_connections_paused_total{OF}[$__rate_interval]))",
+                "{{limit}}",
+            )],
+        ),
         panel(
             "Closed, by reason",
             "Why connections ended. A peer that closes is usual, all else is worth a look.",

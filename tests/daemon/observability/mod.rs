@@ -30,7 +30,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
     Some(promtool.wait_with_output().unwrap())
 }
 
-fn value(daemon: &Daemon, series: &str) -> f64 {
+pub(crate) fn value(daemon: &Daemon, series: &str) -> f64 {
     let page = metrics(daemon);
     sample(&page, series).unwrap_or_else(|| panic!("{series} in:\n{page}"))
 }

@@ -5,15 +5,26 @@ use std::time::Duration;
 
 use crate::fleet::Fleet;
 use crate::harness::{Daemon, Setup, moment, wait_until};
+use crate::hostile::{large, memory_pauses};
+use crate::http::observed;
+use crate::observability::value;
+use crate::place::{Place, wait_for};
 use crate::played::Act;
 use crate::requests::{enter, heartbeat, kick_out};
+use crate::servers::redis::RedisServer;
 use crate::wire::{Client, Framing, error_of, is_closed};
 
 pub(super) const KEYS: &[&str] = &[
     "limits.max_frame_bytes",
     "limits.max_in_flight",
     "limits.max_connections",
+    "limits.max_connections_per_address",
+    "limits.max_frames_per_second",
     "limits.max_unread_reply_bytes",
+    "limits.max_buffer_bytes",
+    "limits.max_late_requests",
+    "limits.frame_timeout",
+    "limits.unread_timeout",
     "limits.request_timeout",
     "limits.shutdown_grace",
 ];
@@ -104,6 +115,104 @@ fn max_connections() {
     peers[0].served(heartbeat());
     peers.clear();
     wait_until("a place is free", || is_let_in(&daemon).is_some());
+}
+
+#[test]
+fn max_connections_per_address() {
+    let setup = Setup::new().key("limits.max_connections_per_address", "2");
+    let daemon = setup.start();
+    let mut peers = vec![is_let_in(&daemon).unwrap(), is_let_in(&daemon).unwrap()];
+    assert!(is_let_in(&daemon).is_none());
+    daemon.reload(&setup.clone().key("limits.max_connections_per_address", "3"));
+    peers.push(is_let_in(&daemon).unwrap());
+    assert!(is_let_in(&daemon).is_none());
+    daemon.reload(&setup.key("limits.max_connections_per_address", "0"));
+    peers.extend([is_let_in(&daemon).unwrap(), is_let_in(&daemon).unwrap()]);
+    for peer in &mut peers {
+        peer.served(heartbeat());
+    }
+}
+
+#[test]
+fn max_frames_per_second() {
+    let setup = Setup::new().key("limits.max_frames_per_second", "1");
+    let daemon = setup.start();
+    let mut peer = daemon.connect();
+    (0..3).for_each(|_| peer.send(heartbeat()));
+    (0..3).for_each(|_| assert_eq!(peer.reply(), ""));
+    daemon.reload(&setup.key("limits.max_frames_per_second", "0"));
+    // At one a second, nobody would wait for these.
+    (0..500).for_each(|_| peer.send(heartbeat()));
+    (0..500).for_each(|_| assert_eq!(peer.reply(), ""));
+}
+
+#[test]
+fn max_buffer_bytes() {
+    let setup = observed(Setup::new()).key("limits.max_buffer_bytes", "\"1 MiB\"");
+    let daemon = setup.start();
+    let frame = Framing::Length4.frame(large().as_bytes());
+    let (mut holder, mut waiting) = (daemon.connect(), daemon.connect());
+    holder.send_bytes(&frame[..frame.len() / 2]);
+    wait_until("memory is taken", || value(&daemon, "stated_buffer_bytes") > 0.0);
+    waiting.send_bytes(&frame);
+    wait_until("one waits", || memory_pauses(&daemon) == 1.0);
+    daemon.reload(&setup.key("limits.max_buffer_bytes", "\"2 MiB\""));
+    assert_eq!(waiting.reply().len(), large().len());
+}
+
+#[test]
+fn max_late_requests() {
+    let server = wait_for(RedisServer::start());
+    let setup = Setup::new()
+        .keeps(&Place::at(server.url().expose()))
+        .key("store.redis.command_timeout", "\"1h\"")
+        .key("limits.request_timeout", "\"300ms\"")
+        .key("limits.max_late_requests", "1");
+    let daemon = setup.start();
+    let mut peer = daemon.connect();
+    wait_until("Redis answers", || !peer.ask(enter("u0")).contains("error"));
+    server.pause();
+    let mut says = |expected: &str| {
+        let error = peer.refused(enter("u0"), "CHAT-031");
+        assert!(error["detail"].as_str().unwrap().contains(expected), "{error}");
+    };
+    says("may still take effect");
+    says("too many requests");
+    daemon.reload(&setup.key("limits.max_late_requests", "2"));
+    says("may still take effect");
+    says("too many requests");
+    server.resume();
+}
+
+#[test]
+fn frame_timeout() {
+    let setup = Setup::new().key("limits.frame_timeout", "\"1h\"");
+    let daemon = setup.start();
+    let mut peer = daemon.connect();
+    let frame = Framing::Length4.frame(heartbeat().as_bytes());
+    // Half a frame sets the connection's clock.
+    peer.send_bytes(&frame[..10]);
+    moment();
+    peer.send_bytes(&frame[10..]);
+    assert_eq!(peer.reply(), "");
+    daemon.reload(&setup.key("limits.frame_timeout", "\"100ms\""));
+    peer.served(heartbeat());
+    peer.send_bytes(&frame[..10]);
+    peer.expect_end();
+}
+
+#[test]
+fn unread_timeout() {
+    let setup = observed(Setup::new()).key("limits.unread_timeout", "\"1h\"");
+    let daemon = setup.start();
+    let frame = Framing::Length4.frame(long(100).as_bytes());
+    let peer = daemon.connect();
+    flood(&peer, &frame, 0);
+    let closed = || value(&daemon, "stated_connections_closed_total{reason=\"unread\"}");
+    assert_eq!(closed(), 0.0);
+    daemon.reload(&setup.key("limits.unread_timeout", "\"100ms\""));
+    flood(&daemon.connect(), &frame, 0);
+    wait_until("one that does not read is given up", || closed() == 1.0);
 }
 
 /// Sends requests until nobody takes them any more; how many bytes went out.
