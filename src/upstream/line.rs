@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Stand};
-use super::call::Connection;
+use super::call::{Connection, Idle};
 use super::connect::ConnectFailure;
 use super::lease::Lease;
 use super::trust::{Reuse, Trust};
@@ -73,6 +73,26 @@ impl State {
             trust: Trust::new(reuse),
             ended: None,
         }
+    }
+
+    /// All idle connections: the pool has them no more.
+    pub(super) fn take_idle(&mut self) -> Vec<Connection> {
+        self.open -= self.idle.len();
+        std::mem::take(&mut self.idle)
+    }
+
+    /// The idle connections that the peer closed, or said something on unasked, and whether there
+    /// is one of the latter.
+    pub(super) fn take_unclean(&mut self) -> (Vec<Connection>, bool) {
+        let (mut clean, mut unclean, mut spoke) = (Vec::new(), Vec::new(), false);
+        for mut connection in std::mem::take(&mut self.idle) {
+            let idle = connection.idle();
+            spoke |= idle == Idle::Spoke;
+            if idle == Idle::Clean { &mut clean } else { &mut unclean }.push(connection);
+        }
+        self.idle = clean;
+        self.open -= unclean.len();
+        (unclean, spoke)
     }
 
     /// What to do for those in line. The attempts it names count as started.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::breaker::Stand;
-use super::call::{Connection, Idle};
+use super::call::Connection;
 use super::calls::Calls;
 use super::connect::{ConnectFailure, connect};
 use super::lease::Lease;
@@ -145,20 +145,9 @@ impl Pool {
 
     /// Closes the idle connections that the peer closed, or said something on unasked.
     fn sweep(&self) {
-        let (stale, spoke) = {
-            let mut state = self.state();
-            let (mut clean, mut stale, mut spoke) = (Vec::new(), Vec::new(), false);
-            for mut connection in std::mem::take(&mut state.idle) {
-                let idle = connection.idle();
-                spoke |= idle == Idle::Spoke;
-                if idle == Idle::Clean { &mut clean } else { &mut stale }.push(connection);
-            }
-            state.idle = clean;
-            state.open -= stale.len();
-            (stale, spoke)
-        };
-        self.counters.discarded.fetch_add(stale.len() as u64, Relaxed);
-        drop(stale);
+        let (unclean, spoke) = self.state().take_unclean();
+        self.counters.discarded.fetch_add(unclean.len() as u64, Relaxed);
+        drop(unclean);
         if spoke {
             self.distrust();
         }
@@ -173,9 +162,7 @@ impl Pool {
     pub(super) fn distrust(&self) {
         let (trusted, idle) = {
             let mut state = self.state();
-            let idle = std::mem::take(&mut state.idle);
-            state.open -= idle.len();
-            (state.trust.lose(Instant::now()), idle)
+            (state.trust.lose(Instant::now()), state.take_idle())
         };
         self.counters.discarded.fetch_add(idle.len() as u64, Relaxed);
         drop(idle);
@@ -222,8 +209,7 @@ impl Pool {
         let (idle, line) = {
             let mut state = self.state();
             state.ended = Some(why);
-            state.open -= state.idle.len();
-            (std::mem::take(&mut state.idle), std::mem::take(&mut state.line))
+            (state.take_idle(), std::mem::take(&mut state.line))
         };
         drop(idle);
         refuse(line, why);
