@@ -200,6 +200,7 @@ fn a_redis_that_became_a_replica_is_not_read_from_until_it_is_a_master_again() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port().to_string();
     tell(&server, &["REPLICAOF", "127.0.0.1", &port]);
+    wait_until("it is noticed", || peer.ask(leave("u1", "2")).contains("replica"));
     for message in [leave("u1", "2"), enter("u1"), subscribe("u1", 7, "s1"), unsubscribe("s1")] {
         let detail = detail(&mut peer, message);
         assert!(detail.contains("replica"), "{detail}");

@@ -104,8 +104,10 @@ impl RedisServer {
 
     /// So many keys that are nobody's, which take time to load.
     pub(crate) async fn fill(&self, keys: u32) {
-        let set = "for i = 1, ARGV[1] do redis.call('SET', 'filling:' .. i, i) end";
-        self.ask::<()>(&["EVAL", set, "0", &keys.to_string()]).await;
+        let set = "for i = ARGV[1], ARGV[1] + 999 do redis.call('SET', 'filling:' .. i, i) end";
+        for first in (0..keys).step_by(1000) {
+            self.ask::<()>(&["EVAL", set, "0", &first.to_string()]).await;
+        }
     }
 
     /// Kills the process; what it acknowledged is on disk.
