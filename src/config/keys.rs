@@ -2,16 +2,17 @@
 //! variables and flags, the defaults and the reference in `docs/configuration.md` all come from
 //! here.
 
+mod admin;
 mod limits;
 mod tls;
 
 use std::time::Duration;
 
-use super::form::{count, duration, flag, secret, size, text, word};
+use super::form::{count, duration, flag, size, text, word};
 use super::key::{Key, key, live, section, within};
 use super::{
-    Admin, Config, FieldStyle, Gateway, Gateways, Listen, Log, LogFormat, Peer, Redis, Rollover,
-    Signaling, Store, StudyTimeReply, TimeZone, address, checks, peers, store_url, token,
+    Config, FieldStyle, Gateway, Gateways, Listen, Log, LogFormat, Peer, Redis, Rollover,
+    Signaling, Store, StudyTimeReply, TimeZone, address, checks, peers, store_url,
 };
 use crate::connection::frame::Framing;
 
@@ -76,7 +77,7 @@ fn of_config() -> Vec<Key<Config>> {
         section("signaling", |config| &mut config.signaling, live(signaling())),
         section("rollover", |config| &mut config.rollover, live(rollover())),
         section("log", |config| &mut config.log, log()),
-        section("admin", |config| &mut config.admin, admin()),
+        section("admin", |config| &mut config.admin, admin::all()),
         section("admin.tls", |config| &mut config.admin.tls, tls::listening()),
     ]
     .into_iter()
@@ -330,38 +331,6 @@ fn log() -> Vec<Key<Log>> {
         )
         .live(),
     ]
-}
-
-fn admin() -> Vec<Key<Admin>> {
-    vec![
-        key(
-            "address",
-            super::ADMIN_ADDRESS,
-            text("HOST:PORT, or \"\" for none", admin_address, |admin: &mut Admin| {
-                &mut admin.address
-            }),
-            "Where health, metrics and the admin API are served over HTTP, to whoever can connect; \
-             if the default is taken, they are not, and a warning is logged.",
-        ),
-        key(
-            "token",
-            "",
-            secret(token::EXPECTED, token::parse, |admin: &mut Admin| &mut admin.token),
-            "The bearer token without which the admin API changes nothing; with none, it changes \
-             something only for whoever asks over loopback.",
-        )
-        .live(),
-        key(
-            "closed_connections_max",
-            "10000",
-            count(0..=1_000_000, |admin| &mut admin.closed_connections_max),
-            "Connections that ended and are still listed by the admin API.",
-        ),
-    ]
-}
-
-fn admin_address(text: &str) -> Result<String, String> {
-    if text.is_empty() { Ok(String::new()) } else { address::parse(text, 0) }
 }
 
 fn framings() -> Vec<(&'static str, Framing)> {

@@ -10,6 +10,7 @@ use stated::metrics::families;
 
 use super::{dashboard, promtool};
 use crate::admin::{metrics, observed};
+use crate::certificates::Authority;
 use crate::fleet::Fleet;
 use crate::harness::{Setup, wait_until};
 use crate::requests::{kick_out, leave, subscribe};
@@ -195,7 +196,13 @@ fn texts() -> Vec<(String, String)> {
 /// A page on which everything that can be told is told.
 fn page() -> String {
     let fleet = Fleet::new();
-    let daemon = observed(Setup::with(&fleet)).start();
+    let authority = Authority::new();
+    let tls = format!(
+        "{{ ca = {:?}, {} }}",
+        authority.file(),
+        authority.issue("stated", &["DNS:stated"]).keys()
+    );
+    let daemon = observed(Setup::with(&fleet).key("gateways.auth.tls", &tls)).start();
     let mut peer = daemon.connect();
     peer.ask(subscribe("u1", 7, "s1"));
     peer.ask(leave("u1", "00:10:00"));
