@@ -1,4 +1,8 @@
 //! Why a handshake failed, in the few ways that tell an operator where to look.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of rustls' many errors only those are told apart that tell an operator where to look"
+)]
 
 use std::io;
 
