@@ -67,20 +67,31 @@ pub(super) fn remove_unfinished(folder: &Folder, generation: u64) {
 
 /// Tells the writer how its snapshot ended, however its thread does.
 #[derive(Debug)]
-pub(super) struct EndOfSnapshot(pub(super) Arc<Shared>);
+pub(super) struct EndOfSnapshot {
+    shared: Arc<Shared>,
+    ended: Option<io::Result<Option<Written>>>,
+}
 
 impl EndOfSnapshot {
+    /// It has not ended yet.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, ended: None }
+    }
+
     /// It ended so.
-    pub(super) fn tell(self, ended: io::Result<Option<Written>>) {
-        self.0.core().snapshot = Some(ended);
+    pub(super) fn tell(mut self, ended: io::Result<Option<Written>>) {
+        self.ended = Some(ended);
     }
 }
 
 impl Drop for EndOfSnapshot {
     fn drop(&mut self) {
-        let mut core = self.0.core();
-        core.snapshot.get_or_insert_with(|| Err(io::Error::other("its thread panicked")));
-        self.0.wake_writer(core);
+        let panicked = || Err(io::Error::other("its thread panicked"));
+        // Once: whoever takes it finds nothing more of this snapshot.
+        let ended = self.ended.take().unwrap_or_else(panicked);
+        let mut core = self.shared.core();
+        core.snapshot = Some(ended);
+        self.shared.wake_writer(core);
     }
 }
 

@@ -256,7 +256,7 @@ impl Writer {
         let (shared, folder) = (Arc::clone(&self.shared), Arc::clone(&self.folder));
         let (disk, limits) = (Arc::clone(&self.disk), self.limits);
         let thread = Builder::new().name("stated-snapshot".to_owned()).spawn(move || {
-            let end = EndOfSnapshot(Arc::clone(&shared));
+            let end = EndOfSnapshot::new(Arc::clone(&shared));
             end.tell(snapshot::write(&shared, &folder, &disk, log, limits));
         })?;
         self.snapshot = Some(thread);
