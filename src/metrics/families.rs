@@ -225,7 +225,7 @@ families! {
     BUFFER_BYTES_MAX = Gauge "stated_buffer_bytes_max" []
         "How much of it there may be: limits.max_buffer_bytes";
     ACCEPT_PAUSES = Counter "stated_accept_pauses_total" []
-        "How often accepting paused for a moment, as a rule for want of file descriptors";
+        "How often accepting paused for a moment, as a rule for want of files and sockets";
     PAUSES = Counter "stated_connections_paused_total" [PAUSED_BY]
         "How often a connection was not read for a while because of this limit";
     DENIED_CONNECTIONS = Counter "stated_connections_denied_total" [DENIED]

@@ -143,6 +143,13 @@ fn put_connections(text: &mut Text, metrics: &Metrics, limits: &Limits) {
     for (limit, count) in connections.turned_away() {
         samples.labelled([limit.name()], count);
     }
+    text.family(&family::BUFFER_BYTES).value(connections.buffer_bytes.load(Relaxed));
+    text.family(&family::BUFFER_BYTES_MAX).value(limits.max_buffer_bytes);
+    text.family(&family::ACCEPT_PAUSES).value(connections.accept_pauses.load(Relaxed));
+    let mut samples = text.family(&family::PAUSES);
+    for (limit, count) in connections.pauses() {
+        samples.labelled([limit.name()], count);
+    }
     let mut samples = text.family(&family::DENIED_CONNECTIONS);
     for (why, count) in connections.denied() {
         samples.labelled([why.name()], count);
@@ -150,13 +157,6 @@ fn put_connections(text: &mut Text, metrics: &Metrics, limits: &Limits) {
     let mut samples = text.family(&family::DENIED_REQUESTS);
     for (entry, count) in metrics.denials.counts() {
         samples.labelled([entry.as_str()], count);
-    }
-    text.family(&family::BUFFER_BYTES).value(connections.buffer_bytes.load(Relaxed));
-    text.family(&family::BUFFER_BYTES_MAX).value(limits.max_buffer_bytes);
-    text.family(&family::ACCEPT_PAUSES).value(connections.accept_pauses.load(Relaxed));
-    let mut samples = text.family(&family::PAUSES);
-    for (limit, count) in connections.pauses() {
-        samples.labelled([limit.name()], count);
     }
     let mut samples = text.family(&family::CLOSED);
     for (reason, count) in closed {
