@@ -94,8 +94,9 @@ impl Daemon {
         // The addresses first: a second daemon on the same host is told so before it touches a
         // store.
         let mut listeners = Vec::with_capacity(config.listen.len());
-        for listen in &config.listen {
-            listeners.push(Listener::open(listen, &mut passed).await.map_err(StartError::Bind)?);
+        for (index, listen) in config.listen.iter().enumerate() {
+            let opened = Listener::open(index, listen, &mut passed).await;
+            listeners.push(opened.map_err(StartError::Bind)?);
         }
         passed.finish()?;
         let admin = Server::bind(&config.admin.address).await.map_err(StartError::Admin)?;
@@ -189,6 +190,7 @@ impl Daemon {
             context: Arc::clone(&context),
             health: Arc::clone(&health),
             registry: Arc::clone(&self.registry),
+            access: self.door.access(),
             nightly: Arc::clone(&self.nightly),
             tasks: self.serving.clone(),
             filter,

@@ -24,6 +24,8 @@ pub enum Cause {
     TurnedAway,
     /// Connections of those to whom nothing is allowed.
     Denied,
+    /// Handshakes of peers that fail.
+    Handshake,
     /// Connections that can't be accepted.
     AcceptFailed,
     /// Connections to the admin server for which there is no place, or that can't be accepted.
@@ -96,7 +98,7 @@ fn throttle(cause: Cause) -> Option<&'static Throttle> {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Answered(Code::UserNotFound),
         Self::Answered(Code::MessageNotDelivered),
         Self::Answered(Code::InvalidMessageFormat),
@@ -107,6 +109,7 @@ impl Cause {
         Self::Answered(Code::InvalidToken),
         Self::TurnedAway,
         Self::Denied,
+        Self::Handshake,
         Self::AcceptFailed,
         Self::AdminAcceptFailed,
         Self::AdminRefused,
@@ -121,6 +124,7 @@ impl Cause {
             Self::Answered(code) => code.code(),
             Self::TurnedAway => "turned_away",
             Self::Denied => "denied",
+            Self::Handshake => "handshake",
             Self::AcceptFailed => "accept_failed",
             Self::AdminAcceptFailed => "admin_accept_failed",
             Self::AdminRefused => "admin_refused",

@@ -17,6 +17,7 @@ use super::server::Asker;
 use super::{Desk, routes};
 use crate::config::Config;
 use crate::config::running::Running;
+use crate::connection::access::Access;
 use crate::connection::registry::Registry;
 use crate::domain::Context;
 use crate::log::Filter;
@@ -64,6 +65,7 @@ fn router() -> Router {
         context: Arc::clone(&context),
         health: Arc::default(),
         registry: Arc::new(Registry::new(1)),
+        access: Arc::new(Access::new(&running.current().config, Arc::clone(&context.metrics))),
         nightly: Arc::new(Nightly::new(context, stop)),
         tasks,
         filter: Filter::of_no_log(),

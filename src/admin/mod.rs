@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use self::answer::Refusal;
 use self::health::Health;
 use self::route::{Route, get};
+use crate::connection::access::Access;
 use crate::connection::registry::Registry;
 use crate::domain::Context;
 use crate::log;
@@ -40,6 +41,8 @@ pub struct Desk {
     pub health: Arc<Health>,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// Who may speak.
+    pub access: Arc<Access>,
     /// The night's work.
     pub nightly: Arc<Nightly>,
     /// Where a change goes on whose asker is gone; the daemon waits for it before it closes the store.

@@ -198,6 +198,7 @@ fn blank() -> Config {
             frame_timeout: Duration::ZERO,
             unread_timeout: Duration::ZERO,
             request_timeout: Duration::ZERO,
+            handshake_timeout: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
         },
         store: Store {

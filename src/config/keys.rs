@@ -4,6 +4,7 @@
 
 mod admin;
 mod limits;
+mod rollover;
 mod tls;
 
 use std::time::Duration;
@@ -11,8 +12,8 @@ use std::time::Duration;
 use super::form::{count, duration, flag, size, text, word};
 use super::key::{Key, key, live, section, within};
 use super::{
-    Config, FieldStyle, Gateway, Gateways, Listen, Log, LogFormat, Peer, Redis, Rollover,
-    Signaling, Store, StudyTimeReply, TimeZone, address, checks, peers, store_url,
+    Config, FieldStyle, Gateway, Gateways, Listen, Log, LogFormat, Peer, Redis, Signaling, Store,
+    StudyTimeReply, address, checks, peers, store_url,
 };
 use crate::connection::frame::Framing;
 
@@ -75,7 +76,7 @@ fn of_config() -> Vec<Key<Config>> {
         ),
         section("gateways.auth.tls", |config| &mut config.gateways.auth.tls, tls::gateway()),
         section("signaling", |config| &mut config.signaling, live(signaling())),
-        section("rollover", |config| &mut config.rollover, live(rollover())),
+        section("rollover", |config| &mut config.rollover, live(rollover::keys())),
         section("log", |config| &mut config.log, log()),
         section("admin", |config| &mut config.admin, admin::all()),
         section("admin.tls", |config| &mut config.admin.tls, tls::listening()),
@@ -241,51 +242,6 @@ fn signaling() -> Vec<Key<Signaling>> {
         "What STUDY_TIME_TO_TCP is answered: the study time at once, or with it what the room \
          service says about the room's owner.",
     )]
-}
-
-fn rollover() -> Vec<Key<Rollover>> {
-    vec![
-        key(
-            "batch_users",
-            "25",
-            count(1..=10_000, |rollover: &mut Rollover| &mut rollover.batch_users),
-            "Users in one message to the auth service at the most.",
-        ),
-        key(
-            "keep_online",
-            "true",
-            flag(|rollover| &mut rollover.keep_online),
-            "Whether users who are online at night keep their room and session.",
-        ),
-        key(
-            "last_timeout",
-            "10m",
-            duration(MILLI..=24 * HOUR, |rollover| &mut rollover.last_timeout),
-            "How long after its latest SCHEDULER a night without SCHEDULER_LAST closes by itself.",
-        ),
-        key(
-            "retry_max",
-            "10s",
-            duration(MILLI..=HOUR, |rollover| &mut rollover.retry_max),
-            "The longest pause before a frame that auth did not acknowledge is sent again; the first \
-             is a quarter of a second, and each is twice the one before.",
-        ),
-        key(
-            "stamp",
-            "false",
-            flag(|rollover| &mut rollover.stamp),
-            "Whether messages to the auth service carry `day` and `batch`, by which it can \
-             recognise one it already has.",
-        ),
-        key(
-            "time_zone",
-            "Asia/Seoul",
-            text("the IANA name of a time zone", TimeZone::named, |rollover| {
-                &mut rollover.time_zone
-            }),
-            "The time zone in which days are dated.",
-        ),
-    ]
 }
 
 fn log() -> Vec<Key<Log>> {

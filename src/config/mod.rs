@@ -218,6 +218,8 @@ pub struct Limits {
     pub unread_timeout: Duration,
     /// Within this time every request is answered.
     pub request_timeout: Duration,
+    /// How long the handshake of a connection with TLS may take.
+    pub handshake_timeout: Duration,
     /// How long a stop may take.
     pub shutdown_grace: Duration,
 }

@@ -10,22 +10,24 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::{Access, is_near};
-use super::account::Origin;
+use super::account::{Account, Origin};
 use super::frame::Framing;
 use super::neighbours::{Neighbour, Neighbours};
 use super::passed::Passed;
-use super::registry::Registry;
-use super::{Connection, Shared};
+use super::registry::{Registered, Registry};
+use super::{Connection, Shared, handshake};
 use crate::config::{Config, Listen};
 use crate::descriptors;
 use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Counted, TurnedAway};
 use crate::places::{Place, Places};
 use crate::throttle::{Cause, admits};
+use crate::tls;
 
 /// Connections that the kernel keeps while all workers are busy.
 const BACKLOG: u32 = 1024;
@@ -56,6 +58,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken there.
     pub framing: Framing,
+    /// Its place in the configuration.
+    index: usize,
     /// Whether it was opened by whoever started the daemon.
     pub passed: bool,
     bell: mpsc::Sender<oneshot::Sender<()>>,
@@ -81,30 +85,46 @@ pub struct Door {
     closed: CancellationToken,
 }
 
+/// A peer that was let in, and what is to be settled when it goes.
+#[derive(Debug)]
+struct Guest {
+    peer: SocketAddr,
+    counted: Counted,
+    registered: Registered,
+    _counted_in: (Place, Neighbour),
+}
+
 impl Listener {
     /// Takes the passed socket that listens at an address of the host; if there is none, opens the
     /// first of the addresses that can be had.
-    pub async fn open(listen: &Listen, passed: &mut Passed) -> Result<Self, BindError> {
+    /// It is the `index`th of the configuration.
+    pub async fn open(
+        index: usize,
+        listen: &Listen,
+        passed: &mut Passed,
+    ) -> Result<Self, BindError> {
         let failed = |source| BindError { address: listen.address.clone(), source };
         let addresses: Vec<_> = lookup_host(&listen.address).await.map_err(failed)?.collect();
         if let Some(socket) = addresses.iter().find_map(|address| passed.take(*address)) {
             let socket = TcpListener::from_std(socket).map_err(failed)?;
-            return Self::new(socket, listen.framing, true).map_err(failed);
+            return Self::new(socket, index, listen.framing, true).map_err(failed);
         }
         let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in addresses {
             match bind_one(address) {
-                Ok(socket) => return Self::new(socket, listen.framing, false).map_err(failed),
+                Ok(socket) => {
+                    return Self::new(socket, index, listen.framing, false).map_err(failed);
+                }
                 Err(error) => last_error = error,
             }
         }
         Err(failed(last_error))
     }
 
-    fn new(socket: TcpListener, framing: Framing, passed: bool) -> io::Result<Self> {
+    fn new(socket: TcpListener, index: usize, framing: Framing, passed: bool) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let (bell, rings) = mpsc::channel(1);
-        Ok(Self { socket, address, framing, passed, bell, rings })
+        Ok(Self { socket, address, framing, index, passed, bell, rings })
     }
 
     /// The bell that rings at this listener.
@@ -191,8 +211,9 @@ impl Door {
                     self.wait_for_descriptors(&stream, &mut listener).await;
                     let here = stream.local_addr().unwrap_or(listener.address);
                     let is_near = is_near(peer.ip(), here.ip());
-                    let (listener, framing) = (listener.address, listener.framing);
-                    self.admit(stream, Origin { peer, listener, framing, is_near }).await;
+                    let Listener { address, framing, index, .. } = listener;
+                    let origin = Origin { peer, listener: address, framing, is_near };
+                    self.admit(stream, origin, self.acceptor(index)).await;
                 }
                 Err(error) => self.pause(listener.address, &error).await,
             }
@@ -218,6 +239,11 @@ impl Door {
             tracing::error!(%address, "a connection can't be accepted: {why}");
         }
         tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+
+    /// What shakes hands at a listener now, if there is TLS.
+    fn acceptor(&self, index: usize) -> Option<TlsAcceptor> {
+        self.shared.context.running.now().tls.listening(index).map(tls::Listening::acceptor)
     }
 
     /// A place; if all are taken, one that is given back in a moment. A peer that closes a connection
@@ -247,10 +273,10 @@ impl Door {
     }
 
     /// Serves the peer in a task of its own, if there is a place.
-    async fn admit(&self, stream: TcpStream, origin: Origin) {
+    async fn admit(&self, stream: TcpStream, origin: Origin, acceptor: Option<TlsAcceptor>) {
         let peer = origin.peer;
         let metrics = &self.shared.context.metrics;
-        if let Err(why) = self.shared.access.admit(origin.caller(), false) {
+        if let Err(why) = self.shared.access.admit(origin.caller(), acceptor.is_some()) {
             metrics.connections.deny(why);
             if admits(Cause::Denied) {
                 let reason = why.name();
@@ -276,22 +302,50 @@ impl Door {
         }
         let counted = Counted::new(Arc::clone(metrics));
         let registered = self.registry.register(origin);
-        let shared = Arc::clone(&self.shared);
-        let mut connection = Connection::new(stream, registered.account(), shared);
-        self.shared.tasks.spawn(async move {
-            let _counted = (place, neighbour);
-            tracing::debug!(%peer, "a peer connected");
-            let served = connection.serve().await;
-            let reason = served.as_ref().map_or(CloseReason::Lost, |reason| *reason);
-            counted.close(reason);
-            registered.close(reason);
-            match served {
-                Ok(reason) => tracing::debug!(%peer, reason = reason.name(), "a peer disconnected"),
-                Err(error) => {
-                    tracing::debug!(%peer, reason = reason.name(), "a peer was lost: {error}")
-                }
+        let (account, shared) = (registered.account(), Arc::clone(&self.shared));
+        let guest = Guest { peer, counted, registered, _counted_in: (place, neighbour) };
+        tracing::debug!(%peer, "a peer connected");
+        // Two tasks, as one that could be both would be as large as the larger.
+        match acceptor {
+            None => {
+                let mut connection = Connection::new(stream, account, shared);
+                self.shared.tasks.spawn(async move { guest.leave(connection.serve().await) });
             }
-        });
+            Some(acceptor) => {
+                let served = serve_over_tls(stream, acceptor, account, shared);
+                self.shared.tasks.spawn(async move { guest.leave(served.await) });
+            }
+        }
+    }
+}
+
+/// Serves a peer from its handshake on.
+async fn serve_over_tls(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    account: Arc<Account>,
+    shared: Arc<Shared>,
+) -> io::Result<CloseReason> {
+    // On the heap, where its room is given back when hands are shaken.
+    match Box::pin(handshake::shake(stream, acceptor, &account, &shared)).await {
+        Ok(stream) => Connection::new(stream, account, shared).serve().await,
+        Err(reason) => Ok(reason),
+    }
+}
+
+impl Guest {
+    /// It was served, and goes.
+    fn leave(self, served: io::Result<CloseReason>) {
+        let Self { peer, counted, registered, _counted_in } = self;
+        let reason = served.as_ref().map_or(CloseReason::Lost, |reason| *reason);
+        counted.close(reason);
+        registered.close(reason);
+        match served {
+            Ok(reason) => tracing::debug!(%peer, reason = reason.name(), "a peer disconnected"),
+            Err(error) => {
+                tracing::debug!(%peer, reason = reason.name(), "a peer was lost: {error}")
+            }
+        }
     }
 }
 

@@ -128,10 +128,17 @@ impl Access {
 
     /// Counts a request that is denied, and says to whom.
     pub fn deny(&self, account: &Account) -> Identity {
+        let rules = self.rules.load();
+        let entry = rules.matching(account.caller()).next();
+        entry.map_or(&rules.denied, |entry| &entry.denied).fetch_add(1, Relaxed);
+        self.identify(account)
+    }
+
+    /// Who somebody is.
+    pub fn identify(&self, account: &Account) -> Identity {
         let caller = account.caller();
         let rules = self.rules.load();
         let entry = rules.matching(caller).next();
-        entry.map_or(&rules.denied, |entry| &entry.denied).fetch_add(1, Relaxed);
         let entry = entry.map_or(NO_ENTRY, |entry| &entry.label).to_owned();
         Identity { address: caller.address, names: caller.names.to_vec(), entry }
     }

@@ -1,9 +1,10 @@
 //! What is known of one connection while it lasts: kept by its task, read by operators.
 
 use std::fmt::{self, Display, Write};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -12,6 +13,7 @@ use super::access::Caller;
 use super::frame::Framing;
 use crate::domain::UnixMillis;
 use crate::error::Code;
+use crate::tls::Names;
 
 /// So many bytes of an error's text are kept.
 const ERROR_BYTES_MAX: usize = 160;
@@ -27,6 +29,15 @@ pub struct Origin {
     pub framing: Framing,
     /// Whether the peer is [near](super::access::is_near).
     pub is_near: bool,
+}
+
+/// What a handshake established.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secured {
+    /// The version of TLS: `TLSv1_3`.
+    pub version: &'static str,
+    /// Whom the peer's certificate names; none if it showed none.
+    pub names: Names,
 }
 
 /// One connection's account. Its task is the only one that writes the figures.
@@ -49,6 +60,8 @@ pub struct Account {
     /// Bytes that the peer was sent.
     pub sent_bytes: Tally,
     last_error: Mutex<Option<Box<LastError>>>,
+    /// Set once, if there is TLS and hands were shaken.
+    secured: OnceLock<Arc<Secured>>,
     /// A [`Wish`]; it only grows.
     wish: AtomicU8,
     task: AtomicWaker,
@@ -101,6 +114,8 @@ pub struct Snapshot {
     pub received_bytes: u64,
     /// [`Account::sent_bytes`]
     pub sent_bytes: u64,
+    /// What TLS established, if there is any.
+    pub secured: Option<Arc<Secured>>,
     /// The latest error the peer was answered, if there was one.
     pub last_error: Option<Box<LastError>>,
 }
@@ -108,8 +123,20 @@ pub struct Snapshot {
 impl Origin {
     /// Who the peer is, before anything else is known of it.
     pub fn caller(&self) -> Caller<'static> {
+        self.caller_with(None)
+    }
+
+    fn caller_with<'a>(&self, secured: Option<&'a Secured>) -> Caller<'a> {
         let address = self.peer.ip().to_canonical();
-        Caller { address, is_near: self.is_near, names: &[] }
+        let names = secured.map_or(&[][..], |secured| &secured.names);
+        Caller { address, is_near: self.is_near, names }
+    }
+}
+
+impl Snapshot {
+    /// Who the peer is.
+    pub fn caller(&self) -> Caller<'_> {
+        self.origin.caller_with(self.secured.as_deref())
     }
 }
 
@@ -143,14 +170,26 @@ impl Account {
             received_bytes: Tally::default(),
             sent_bytes: Tally::default(),
             last_error: Mutex::default(),
+            secured: OnceLock::new(),
             wish: AtomicU8::new(Wish::Nothing as u8),
             task: AtomicWaker::new(),
         }
     }
 
     /// Who the peer is.
-    pub fn caller(&self) -> Caller<'static> {
-        self.origin.caller()
+    pub fn caller(&self) -> Caller<'_> {
+        self.origin.caller_with(self.secured.get().map(|secured| &**secured))
+    }
+
+    /// Hands were shaken. Nothing changes that afterwards.
+    pub(super) fn secure(&self, secured: Arc<Secured>) {
+        // There is one handshake.
+        let _first = self.secured.set(secured);
+    }
+
+    /// Anything that is wanted of it, once something is. Only its own task asks.
+    pub(super) async fn wished(&self) -> Wish {
+        poll_fn(|task| self.poll_wish(Wish::Nothing, task)).await
     }
 
     /// The peer is answered with this error.
@@ -200,6 +239,7 @@ impl Account {
             errors: self.errors.get(),
             received_bytes: self.received_bytes.get(),
             sent_bytes: self.sent_bytes.get(),
+            secured: self.secured.get().cloned(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -238,7 +278,7 @@ mod tests {
     #[test]
     fn an_account_is_small() {
         assert!(size_of::<Account>() <= 208, "{} bytes", size_of::<Account>());
-        assert!(size_of::<Snapshot>() <= 136, "{} bytes", size_of::<Snapshot>());
+        assert!(size_of::<Snapshot>() <= 144, "{} bytes", size_of::<Snapshot>());
     }
 
     #[test]

@@ -25,8 +25,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             while self.stream.read_buf(discarded).await? > 0 {
                 discarded.clear();
             }
-            Ok(())
+            Ok::<_, io::Error>(())
         };
-        tokio::time::timeout(LINGER, until_closed).await.unwrap_or(Ok(()))
+        match tokio::time::timeout(LINGER, until_closed).await {
+            // TLS ended without goodbye: all that was owed is written.
+            Ok(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 }

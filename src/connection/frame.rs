@@ -31,12 +31,21 @@ pub enum BrokenFraming {
         /// `max_frame_bytes`.
         max: usize,
     },
+    /// The hello of TLS instead of a message.
+    #[error("this is TLS, and the listener is without")]
+    Tls,
     /// A line beyond the limit whose end is not in sight.
     #[error("line without an end within {max} bytes")]
     Unterminated {
         /// `max_frame_bytes`.
         max: usize,
     },
+}
+
+/// Whether a stream that begins so is one of TLS: the head of its first record, and the first byte of
+/// a client's hello in it. No framing has a message that begins so.
+pub fn is_tls(beginning: &[u8]) -> bool {
+    matches!(beginning, [0x16, 0x03, 0x00..=0x04, _, _, 0x01, ..])
 }
 
 /// A payload that a framing has no way to carry.

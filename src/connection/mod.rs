@@ -13,6 +13,7 @@ mod deadlines;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzed;
+mod handshake;
 mod in_flight;
 mod input;
 mod late;
@@ -45,7 +46,7 @@ use crate::metrics::requests::Kind;
 use access::Granted;
 use account::{Account, Wish};
 use deadlines::Needs;
-use frame::{Decoder, Framing};
+use frame::{BrokenFraming, Decoder, Framing};
 use in_flight::InFlight;
 use input::{Input, State};
 use request::Request;
@@ -189,9 +190,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             break;
         }
+        // What TLS holds back the peer has not taken either.
+        let is_flushed = Pin::new(&mut self.stream).poll_flush(task)?.is_ready();
+        if !is_flushed {
+            self.needs().patience.wait_for_reader();
+        } else if self.output.is_empty()
+            && let Some(needs) = &mut self.needs
+        {
+            needs.patience.note_reading();
+        }
         self.account.in_flight.set(self.in_flight.len());
         self.settle_memory();
-        if self.in_flight.is_empty() && self.output.is_empty() {
+        if self.in_flight.is_empty() && self.output.is_empty() && is_flushed {
             if self.input.state == State::Closed {
                 return Poll::Ready(Ok(Exchanged::All));
             }
@@ -240,12 +250,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.poll_read(task)
             }
             Err(broken) => {
-                self.account.requests.add(1);
-                self.in_flight.push_error(Kind::Invalid, broken.into());
-                self.close_input(CloseReason::Framing);
+                self.break_off(broken);
                 Ok(true)
             }
         }
+    }
+
+    /// The stream can't be trusted any more: the peer is told so, after all it asked before.
+    fn break_off(&mut self, broken: BrokenFraming) {
+        self.account.requests.add(1);
+        self.in_flight.push_error(Kind::Invalid, broken.into());
+        self.close_input(CloseReason::Framing);
     }
 
     fn poll_read(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {
@@ -259,9 +274,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.input.buffer.reserve(READ_BYTES);
         match poll_read_buf(Pin::new(&mut self.stream), task, &mut self.input.buffer) {
             Poll::Ready(Ok(0)) => self.close_input(CloseReason::Peer),
+            // TLS ended without goodbye: of whole messages nothing can be cut off unnoticed.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.close_input(CloseReason::Peer);
+            }
             Poll::Ready(Ok(read)) => {
                 self.figures().received(read);
                 self.account.received_bytes.add(read);
+                let is_first = self.account.received_bytes.get() == read as u64;
+                if is_first && frame::is_tls(&self.input.buffer) {
+                    self.break_off(BrokenFraming::Tls);
+                }
                 self.input.state = self.input.state.after_reading(read);
                 return Ok(true);
             }

@@ -23,6 +23,10 @@ pub enum CloseReason {
     PartialFrame,
     /// The peer took none of its replies within `limits.unread_timeout`.
     Unread,
+    /// TLS could not be agreed on.
+    Handshake,
+    /// Nothing is allowed to whom its certificate names.
+    Denied,
     /// Its task ended before its time: by a panic, or with the grace period.
     Cut,
 }
@@ -84,7 +88,7 @@ pub struct Counted {
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Peer,
         Self::Lost,
         Self::Framing,
@@ -92,6 +96,8 @@ impl CloseReason {
         Self::Operator,
         Self::PartialFrame,
         Self::Unread,
+        Self::Handshake,
+        Self::Denied,
         Self::Cut,
     ];
 
@@ -105,6 +111,8 @@ impl CloseReason {
             Self::Operator => "operator",
             Self::PartialFrame => "partial_frame",
             Self::Unread => "unread",
+            Self::Handshake => "handshake",
+            Self::Denied => "denied",
             Self::Cut => "cut",
         }
     }

@@ -66,7 +66,14 @@ const REASON: Label = Label {
     values: "`peer` (it closed), `lost` (it broke), `framing` (its messages can't be told apart), \
              `stopping` (the daemon stops), `operator` (one closed it), `partial_frame` (one was \
              not complete within limits.frame_timeout), `unread` (the peer read nothing within \
-             limits.unread_timeout), `cut` (a panic, or the end of the grace period)",
+             limits.unread_timeout), `handshake` (TLS could not be agreed on), `denied` (nothing is \
+             allowed to whom its certificate names), `cut` (a panic, or the end of the grace period)",
+};
+const HANDSHAKE: Label = Label {
+    name: "reason",
+    values: "`timeout`, `not_tls`, `no_certificate`, `unknown_authority`, `expired`, \
+             `not_yet_valid`, `bad_certificate`, `refused` (the peer does not accept ours), \
+             `nothing_in_common`, `hung_up`, `other`",
 };
 const DENIED: Label = Label {
     name: "reason",
@@ -144,7 +151,7 @@ const RELOAD_OUTCOME: Label = Label {
 
 const CAUSE: Label = Label {
     name: "cause",
-    values: "the code of the error that was answered, `turned_away`, `denied`, `accept_failed`, \
+    values: "the code of the error that was answered, `turned_away`, `denied`, `handshake`, `accept_failed`, \
              `admin_accept_failed`, `admin_refused`, `gateway_flaps`, `redis_flaps`, `panicked`",
 };
 
@@ -228,6 +235,8 @@ families! {
         "How often accepting paused for a moment, as a rule for want of files and sockets";
     PAUSES = Counter "stated_connections_paused_total" [PAUSED_BY]
         "How often a connection was not read for a while because of this limit";
+    HANDSHAKES_FAILED = Counter "stated_handshakes_failed_total" [HANDSHAKE]
+        "Connections of peers on which TLS could not be agreed";
     DENIED_CONNECTIONS = Counter "stated_connections_denied_total" [DENIED]
         "Connections closed at once because nothing is allowed to who opened them";
     DENIED_REQUESTS = Counter "stated_requests_denied_total" [ENTRY]

@@ -8,6 +8,7 @@
 pub mod connections;
 pub mod denials;
 pub mod families;
+pub mod handshakes;
 pub mod histogram;
 pub mod nights;
 pub mod page;
@@ -21,6 +22,7 @@ use std::time::SystemTime;
 
 use connections::Connections;
 use denials::Denials;
+use handshakes::Handshakes;
 use nights::Nights;
 use requests::Requests;
 
@@ -31,6 +33,8 @@ pub struct Metrics {
     pub requests: Requests,
     /// Peers' connections.
     pub connections: Connections,
+    /// Handshakes that came to nothing.
+    pub handshakes: Handshakes,
     /// What peers were not allowed.
     pub denials: Denials,
     /// What became of frames to auth.
@@ -44,6 +48,7 @@ impl Default for Metrics {
         Self {
             requests: Requests::default(),
             connections: Connections::default(),
+            handshakes: Handshakes::default(),
             denials: Denials::default(),
             nights: Nights::default(),
             started_at: SystemTime::now(),

@@ -59,6 +59,7 @@ pub(crate) fn rest_of_life(round: usize, most: Duration) -> Duration {
 pub(crate) struct Setup {
     keys: BTreeMap<String, String>,
     listen: Vec<Framing>,
+    listener_tls: String,
     tables: String,
     place: Place,
     file_blocks_max: Option<u32>,
@@ -74,11 +75,22 @@ impl Setup {
         let nobody = "\"127.0.0.1:1\"";
         let (listen, tables, place) = (vec![Framing::Length4], String::new(), Place::memory());
         let (file_blocks_max, crash_at, inside, descriptors) = (None, None, None, None);
-        Self { keys, listen, tables, place, file_blocks_max, crash_at, inside, descriptors }
-            .key("gateways.room.address", nobody)
-            .key("gateways.signaling.address", nobody)
-            .key("gateways.auth.address", nobody)
-            .key("admin.address", "\"\"")
+        let listener_tls = String::new();
+        Self {
+            keys,
+            listen,
+            listener_tls,
+            tables,
+            place,
+            file_blocks_max,
+            crash_at,
+            inside,
+            descriptors,
+        }
+        .key("gateways.room.address", nobody)
+        .key("gateways.signaling.address", nobody)
+        .key("gateways.auth.address", nobody)
+        .key("admin.address", "\"\"")
     }
 
     /// As [`Setup::new`], with the fleet to be called.
@@ -102,6 +114,12 @@ impl Setup {
     /// Tables at the end of the file, as TOML has them.
     pub(crate) fn tables(mut self, toml: &str) -> Self {
         self.tables = toml.to_owned();
+        self
+    }
+
+    /// Every listener presents and demands this, as TOML has it.
+    pub(crate) fn over_tls(mut self, keys: &str) -> Self {
+        self.listener_tls = format!("tls = {{ {keys} }}\n");
         self
     }
 
@@ -146,8 +164,8 @@ impl Setup {
             writeln!(toml, "{key} = {value}").unwrap();
         }
         for framing in &self.listen {
-            let framing = framing.name();
-            writeln!(toml, "[[listen]]\naddress = \"127.0.0.1:0\"\nframing = \"{framing}\"")
+            let (framing, tls) = (framing.name(), &self.listener_tls);
+            writeln!(toml, "[[listen]]\naddress = \"127.0.0.1:0\"\nframing = \"{framing}\"\n{tls}")
                 .unwrap();
         }
         toml + &self.tables

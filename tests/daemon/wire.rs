@@ -81,27 +81,27 @@ fn delimited(received: &[u8], end: &[u8]) -> Option<(usize, usize, usize)> {
 }
 
 /// A peer of the daemon, as a service of the fleet would be.
-pub(crate) struct Client {
-    stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    stream: S,
     framing: Framing,
     received: Vec<u8>,
 }
 
-impl Client {
+impl Client<TcpStream> {
     pub(crate) fn connect(daemon: SocketAddr, framing: Framing) -> Self {
         Self::try_connect(daemon, framing).expect("the daemon listens")
     }
 
     pub(crate) fn try_connect(daemon: SocketAddr, framing: Framing) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&daemon, REPLY_MAX)?;
-        Ok(Self::of(stream, framing))
+        Ok(Self::over(stream, framing))
     }
 
-    fn of(stream: TcpStream, framing: Framing) -> Self {
+    fn over(stream: TcpStream, framing: Framing) -> Self {
         stream.set_read_timeout(Some(REPLY_MAX)).unwrap();
         stream.set_write_timeout(Some(REPLY_MAX)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, framing, received: Vec::new() }
+        Self::of(stream, framing)
     }
 
     /// A peer with this address of its own.
@@ -109,7 +109,33 @@ impl Client {
         let socket = Socket::new(Domain::for_address(daemon), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(own, 0).into()).unwrap();
         socket.connect(&daemon.into()).expect("the daemon listens");
-        Self::of(socket.into(), framing)
+        Self::over(socket.into(), framing)
+    }
+
+    pub(crate) fn finish_sending(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Whether the daemon says or closes anything within `within`.
+    pub(crate) fn hears_something(&mut self, within: Duration) -> bool {
+        self.stream.set_read_timeout(Some(within)).unwrap();
+        let heard = match self.fill() {
+            Ok(_) => true,
+            Err(error) => is_closed(&error),
+        };
+        self.stream.set_read_timeout(Some(REPLY_MAX)).unwrap();
+        heard || !self.received.is_empty()
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A peer on a stream that is made already.
+    pub(crate) fn of(stream: S, framing: Framing) -> Self {
+        Self { stream, framing, received: Vec::new() }
     }
 
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
@@ -117,7 +143,8 @@ impl Client {
     }
 
     pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
     }
 
     pub(crate) fn send(&mut self, payload: impl AsRef<[u8]>) {
@@ -170,10 +197,6 @@ impl Client {
         reply
     }
 
-    pub(crate) fn finish_sending(&mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
-    }
-
     /// The daemon closes, and has nothing more to say before.
     pub(crate) fn expect_end(&mut self) {
         match self.try_reply() {
@@ -181,21 +204,6 @@ impl Client {
             Err(error) => assert!(is_closed(&error), "the connection is still open: {error}"),
         }
         assert!(self.received.is_empty(), "half a reply before the end");
-    }
-
-    /// Whether the daemon says or closes anything within `within`.
-    pub(crate) fn hears_something(&mut self, within: Duration) -> bool {
-        self.stream.set_read_timeout(Some(within)).unwrap();
-        let heard = match self.fill() {
-            Ok(_) => true,
-            Err(error) => is_closed(&error),
-        };
-        self.stream.set_read_timeout(Some(REPLY_MAX)).unwrap();
-        heard || !self.received.is_empty()
-    }
-
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
     }
 }
 

@@ -8,8 +8,10 @@ use serde::Serialize;
 use super::parameter::{NoParameters, Page, Segment, no_cursor};
 use crate::admin::Desk;
 use crate::admin::answer::{Answer, Moment, Refusal, accepted, found};
+use crate::connection::access::Access;
 use crate::connection::account::{Account, LastError, Snapshot, Wish};
 use crate::connection::registry::Closed;
+use crate::domain::Server;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Connections {
@@ -29,6 +31,10 @@ pub(super) struct Connection {
     peer: String,
     listener: String,
     framing: &'static str,
+    tls: Option<&'static str>,
+    certificate: Vec<String>,
+    entries: Vec<String>,
+    servers: Vec<&'static str>,
     since: Moment,
     in_flight: u64,
     requests: u64,
@@ -56,7 +62,8 @@ struct AnsweredError {
 pub(super) async fn list(State(desk): State<Arc<Desk>>, page: Page) -> Answer<Connections> {
     let after = parse_cursor(page.cursor)?.unwrap_or_default();
     let page = desk.registry.open(after, page.limit);
-    let connections = page.items.into_iter().map(Connection::of).collect();
+    let connections =
+        page.items.into_iter().map(|seen| Connection::of(seen, &desk.access)).collect();
     found(Connections { connections, next_cursor: page.next.map(|next| next.to_string()) })
 }
 
@@ -65,7 +72,8 @@ pub(super) async fn list_closed(
     page: Page,
 ) -> Answer<ClosedConnections> {
     let page = desk.registry.closed(parse_cursor(page.cursor)?, page.limit);
-    let connections = page.items.into_iter().map(ClosedConnection::of).collect();
+    let connections =
+        page.items.into_iter().map(|closed| ClosedConnection::of(closed, &desk.access)).collect();
     found(ClosedConnections { connections, next_cursor: page.next.map(|next| next.to_string()) })
 }
 
@@ -75,7 +83,7 @@ pub(super) async fn show(
     Segment(id): Segment,
 ) -> Answer<Connection> {
     let account = find(&desk, &id)?;
-    found(Connection::of(account.snapshot()))
+    found(Connection::of(account.snapshot(), &desk.access))
 }
 
 /// Its task ends it, after this answer: what has arrived is answered first.
@@ -86,7 +94,7 @@ pub(super) async fn close(
 ) -> Answer<Connection> {
     let account = find(&desk, &id)?;
     account.ask(Wish::Close);
-    accepted(Connection::of(account.snapshot()))
+    accepted(Connection::of(account.snapshot(), &desk.access))
 }
 
 fn parse_cursor(cursor: Option<String>) -> Result<Option<u64>, Refusal> {
@@ -101,8 +109,14 @@ fn find(desk: &Desk, id: &str) -> Result<Arc<Account>, Refusal> {
 }
 
 impl Connection {
-    fn of(seen: Snapshot) -> Self {
+    fn of(seen: Snapshot, access: &Access) -> Self {
+        let (entries, servers) = access.standing(seen.caller());
+        let names = seen.secured.iter().flat_map(|secured| &secured.names);
         Self {
+            tls: seen.secured.as_ref().map(|secured| secured.version),
+            certificate: names.map(ToString::to_string).collect(),
+            entries,
+            servers: servers.each().map(Server::name).collect(),
             id: seen.id,
             peer: seen.origin.peer.to_string(),
             listener: seen.origin.listener.to_string(),
@@ -119,9 +133,9 @@ impl Connection {
 }
 
 impl ClosedConnection {
-    fn of(closed: Closed) -> Self {
+    fn of(closed: Closed, access: &Access) -> Self {
         Self {
-            connection: Connection::of(closed.last),
+            connection: Connection::of(closed.last, access),
             closed_at: Moment(closed.closed_at),
             reason: closed.reason.name(),
         }

@@ -83,6 +83,12 @@ pub(super) fn keys() -> Vec<Key<Limits>> {
             "Within this time every request is answered; the fleet's clients give up after 10 s.",
         ),
         key(
+            "handshake_timeout",
+            "5s",
+            duration(MILLI..=HOUR, |limits| &mut limits.handshake_timeout),
+            "How long the handshake of a connection with TLS may take.",
+        ),
+        key(
             "shutdown_grace",
             "20s",
             duration(Duration::ZERO..=HOUR, |limits| &mut limits.shutdown_grace),

@@ -150,6 +150,10 @@ fn put_connections(text: &mut Text, metrics: &Metrics, limits: &Limits) {
     for (limit, count) in connections.pauses() {
         samples.labelled([limit.name()], count);
     }
+    let mut samples = text.family(&family::HANDSHAKES_FAILED);
+    for (why, count) in metrics.handshakes.failed() {
+        samples.labelled([why.name()], count);
+    }
     let mut samples = text.family(&family::DENIED_CONNECTIONS);
     for (why, count) in connections.denied() {
         samples.labelled([why.name()], count);

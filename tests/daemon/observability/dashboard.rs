@@ -421,6 +421,10 @@ fn connections() -> Row {
                     "sum by (reason) (rate(stated_connections_denied_total{OF}[$__rate_interval]))",
                     "denied: {{reason}}",
                 ),
+                query(
+                    "sum by (reason) (rate(stated_handshakes_failed_total{OF}[$__rate_interval]))",
+                    "no handshake: {{reason}}",
+                ),
             ],
         ),
         panel(

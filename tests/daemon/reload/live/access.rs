@@ -1,13 +1,22 @@
 //! `[[peers]]` and `open`, changed while peers are connected.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use crate::harness::{Daemon, Setup};
+use crate::certificates::Authority;
+use crate::harness::{Daemon, Setup, wait_until};
+use crate::http::observed;
 use crate::requests::{enter, heartbeat, study_time};
 use crate::wire::{Client, Framing, is_closed};
 
-pub(super) const KEYS: &[&str] =
-    &["open", "[peers].name", "[peers].certificate", "[peers].addresses", "[peers].servers"];
+pub(super) const KEYS: &[&str] = &[
+    "limits.handshake_timeout",
+    "open",
+    "[peers].name",
+    "[peers].certificate",
+    "[peers].addresses",
+    "[peers].servers",
+];
 
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
@@ -89,6 +98,21 @@ fn name() {
         (daemon.log.count("\"entry\":\"one\""), daemon.log.count("\"entry\":\"another\"")),
         (1, 1)
     );
+}
+
+#[test]
+fn handshake_timeout() {
+    let authority = Authority::new();
+    let own = authority.issue("daemon", &["DNS:localhost"]);
+    let setup = observed(Setup::new()).over_tls(&own.keys());
+    let daemon = setup.clone().key("limits.handshake_timeout", "\"1h\"").start();
+    let mut patient = daemon.connect();
+    daemon.reload(&setup.key("limits.handshake_timeout", "\"10ms\""));
+    daemon.connect().expect_end();
+    let said = "a handshake with a peer failed: not over within 10ms";
+    wait_until("it is logged", || daemon.log.has(said));
+    // A handshake goes by what was in force when it began.
+    assert!(!patient.hears_something(Duration::from_millis(50)));
 }
 
 /// That it lets in who is far away is a test of the rules: all addresses of a test are near.

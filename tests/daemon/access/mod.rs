@@ -1,5 +1,7 @@
 //! Who may speak: by address, and what is said to whom that is not allowed something.
 
+mod tls;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
@@ -27,7 +29,7 @@ fn from_other(daemon: &Daemon) -> Client {
 }
 
 /// What the metrics say under this name and labels.
-pub(crate) fn figure(daemon: &Daemon, sample: &str) -> u64 {
+fn figure(daemon: &Daemon, sample: &str) -> u64 {
     let page = request("GET", "/metrics").ask(daemon).body;
     let line = page.lines().find_map(|line| line.strip_prefix(sample));
     line.unwrap_or_else(|| panic!("no {sample}")).trim().parse().unwrap()
