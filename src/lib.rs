@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod build;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod crash;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod log;
 pub mod metrics;
+pub mod net;
 pub mod nightly;
 pub mod places;
 pub mod reload;

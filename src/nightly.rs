@@ -303,6 +303,7 @@ impl Nightly {
     /// Until a day is closed here, or may have been elsewhere, or an operator wants it.
     async fn idle(&self, at_most: Duration, replaced: impl Future<Output = ()>) {
         tokio::select! {
+            biased;
             () = self.context.day_closed.notified() => {}
             () = self.hurry.notified() => {}
             () = replaced => {}
@@ -321,6 +322,7 @@ impl Nightly {
         let length = pause.next(config.rollover.retry_max);
         self.progress.note_pause(length);
         tokio::select! {
+            biased;
             () = self.hurry.notified() => *pause = Pause::default(),
             () = replaced => {}
             () = self.rest(length) => {}
@@ -330,6 +332,7 @@ impl Nightly {
     /// Waits, unless the daemon stops.
     async fn rest(&self, duration: Duration) {
         tokio::select! {
+            biased;
             () = self.stop.cancelled() => {}
             () = sleep(duration) => {}
         }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use socket2::TcpKeepalive;
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -22,9 +21,9 @@ use super::passed::Passed;
 use super::registry::{Registered, Registry};
 use super::{Connection, Shared, handshake};
 use crate::config::{Config, Listen};
-use crate::descriptors;
 use crate::domain::Context;
 use crate::metrics::connections::{CloseReason, Counted, TurnedAway};
+use crate::net::{self, TcpListener, TcpStream, lookup_host};
 use crate::places::{Place, Places};
 use crate::throttle::{Cause, admits};
 use crate::tls;
@@ -111,7 +110,7 @@ impl Listener {
         }
         let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in addresses {
-            match bind_one(address) {
+            match net::listen(address, BACKLOG) {
                 Ok(socket) => {
                     return Self::new(socket, index, listen.framing, false).map_err(failed);
                 }
@@ -139,17 +138,6 @@ impl Bell {
         let (heard, hear) = oneshot::channel();
         self.rings.send(heard).await.is_ok() && hear.await.is_ok()
     }
-}
-
-fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A restart must not wait for the old connections' last packets to die.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 impl Door {
@@ -223,7 +211,7 @@ impl Door {
     /// Waits while peers have all the descriptors that are for them: the store and the gateways need
     /// some too. Those who come meanwhile wait in the listener's queue.
     async fn wait_for_descriptors(&self, newest: &TcpStream, listener: &mut Listener) {
-        while descriptors::are_short(newest) && !self.is_closed() {
+        while net::are_descriptors_short(newest) && !self.is_closed() {
             // A restart would not help: somebody is here, and waits.
             while let Ok(heard) = listener.rings.try_recv() {
                 let _gone = heard.send(());
@@ -353,5 +341,5 @@ impl Guest {
 fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    net::keep_alive(stream, &keepalive)
 }

@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use compact_str::CompactString;
 
+use crate::clock;
+
 /// The longest user or session id, in bytes of UTF-8 (contract §2).
 pub const ID_BYTES_MAX: usize = 256;
 /// The longest study time, in bytes of UTF-8 (contract §2).
@@ -132,7 +134,7 @@ impl From<SystemTime> for UnixMillis {
 impl UnixMillis {
     /// The wall clock now; a clock set before 1970 reads as 0.
     pub fn now() -> Self {
-        SystemTime::now().into()
+        clock::now().into()
     }
 
     /// How long ago `earlier` was; zero if the clock went backwards meanwhile.

@@ -4,11 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
+use socket2::TcpKeepalive;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::stream::{Stream, verdict};
+use crate::net::{self, TcpStream, lookup_host};
 use crate::tls::{Calling, HandshakeFailure};
 
 /// A connection that carried nothing for this long is probed by the kernel. The peer's program
@@ -130,12 +130,13 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     }
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    net::keep_alive(&stream, &keepalive)?;
     Ok(stream)
 }
 
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
     use tokio::net::TcpListener;
 
     use super::*;

@@ -87,14 +87,17 @@ impl Dispatcher {
             if stop_by.is_some() && arrivals.is_empty() && self.is_idle() {
                 break;
             }
+            // In a fixed order, so that a simulation can be repeated. What comes first is the rarer:
+            // nobody is starved by it, as all of it comes of arrivals.
             tokio::select! {
-                Some(job) = arrivals.recv() => self.arrive(job),
-                Some(job) = self.turns.next() => self.join_lane(job),
-                Some((job, outcome)) = self.in_flight.next() => self.conclude(job, &outcome),
-                () = until(self.paused_until) => self.paused_until = None,
-                () = until(self.report.due_at()) => self.report.say(),
+                biased;
                 () = until(stop_by) => break,
                 changed = stop.changed() => if changed.is_err() { break },
+                () = until(self.paused_until) => self.paused_until = None,
+                () = until(self.report.due_at()) => self.report.say(),
+                Some((job, outcome)) = self.in_flight.next() => self.conclude(job, &outcome),
+                Some(job) = self.turns.next() => self.join_lane(job),
+                Some(job) = arrivals.recv() => self.arrive(job),
             }
         }
         self.drop_everything(arrivals);

@@ -1,16 +1,14 @@
 //! The stream of a connection to a peer: in the clear, or over TLS.
 
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
 
 use bytes::BytesMut;
 use rustls::{ClientConnection, ProtocolVersion};
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::client::TlsStream;
 
 use super::call::Idle;
+use crate::net::{self, TcpStream};
 use crate::tls::HandshakeFailure;
 
 /// See the module.
@@ -48,14 +46,11 @@ impl Stream {
     /// is no word of the peer's, but its good-bye is.
     pub(super) fn idle(&mut self) -> Idle {
         match self {
-            Self::Plain(stream) => {
-                let mut byte = [MaybeUninit::uninit()];
-                match SockRef::from(&*stream).peek(&mut byte) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Clean,
-                    Ok(1..) => Idle::Spoke,
-                    Ok(0) | Err(_) => Idle::Closed,
-                }
-            }
+            Self::Plain(stream) => match net::peek(stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Clean,
+                Ok(1..) => Idle::Spoke,
+                Ok(0) | Err(_) => Idle::Closed,
+            },
             Self::Tls(tls) => {
                 let (socket, session) = tls.0.get_mut();
                 match take_in(socket, session) {
@@ -119,7 +114,7 @@ pub(super) async fn verdict(stream: &mut TlsStream<TcpStream>) -> Result<(), Han
         return Ok(());
     }
     loop {
-        socket.readable().await.map_err(|_| HandshakeFailure::HungUp)?;
+        net::readable(socket).await.map_err(|_| HandshakeFailure::HungUp)?;
         match take_in(socket, session) {
             Ok(0) => {}
             Ok(_) | Err(Over::Said) => return Ok(()),
@@ -127,8 +122,7 @@ pub(super) async fn verdict(stream: &mut TlsStream<TcpStream>) -> Result<(), Han
             Err(Over::Broken(error)) => return Err(HandshakeFailure::of_tls(&error)),
         }
         // The runtime does not know yet that there is nothing to read any more.
-        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        drop(socket.try_io(Interest::READABLE, nothing));
+        net::forget_readable(socket);
     }
 }
 
@@ -157,13 +151,13 @@ struct Now<'a>(&'a TcpStream);
 
 impl Read for Now<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        (&*SockRef::from(self.0)).read(bytes)
+        net::read_now(self.0, bytes)
     }
 }
 
 impl Write for Now<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*SockRef::from(self.0)).write(bytes)
+        net::write_now(self.0, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
