@@ -38,7 +38,9 @@ fn a_daemon_that_dies_leaves_no_wrong_answer_and_tells_nothing_twice() {
 
 #[test]
 fn one_seed_gives_one_history() {
-    for theme in Theme::ALL {
+    // Not of deaths: in which order a runtime that is cut off drops its tasks, and with them their
+    // connections, no seed decides.
+    for theme in [Theme::Network, Theme::Peers] {
         for seed in seeds::some(10) {
             let [first, second] = [(); 2].map(|()| seeds::alone(theme, seed).1.hash);
             assert_eq!(first, second, "SEED={seed} of {theme:?} gives two histories");

@@ -18,8 +18,6 @@ pub(crate) enum Theme {
 }
 
 impl Theme {
-    pub(crate) const ALL: [Self; 3] = [Self::Network, Self::Peers, Self::Deaths];
-
     pub(crate) fn test(self) -> &'static str {
         match self {
             Self::Network => "whatever_the_network_does_every_promise_is_kept",
