@@ -115,8 +115,11 @@ pub(super) fn run(quick: bool, as_json: bool) -> Result<Outcome, Error> {
     Ok(if clean { Outcome::Clean } else { Outcome::Errors })
 }
 
+/// Measures one thing, and tells of it in a line or several.
+type Measure = fn(Effort) -> Result<Vec<Row>, Error>;
+
 /// The lines of the table, in its order.
-const MEASUREMENTS: [fn(Effort) -> Result<Vec<Row>, Error>; 12] = [
+const MEASUREMENTS: [Measure; 12] = [
     |effort| closed("memory store, 32 x 1", Store::Memory, 32, 1, 0.90, effort),
     |effort| closed("memory store, 64 x 16", Store::Memory, 64, 16, 0.50, effort),
     |effort| closed("embedded store, 32 x 1", Store::Embedded, 32, 1, 0.70, effort),
