@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
 use super::stream::Stream;
@@ -134,32 +134,32 @@ impl Connection {
         if self.stream.may_send_unseen() {
             *sent = 1;
         }
-        let mut taken = 0;
-        while let Some(unsent) = buffer.get(taken..).filter(|unsent| !unsent.is_empty()) {
-            match self.stream.write(unsent).await {
+        while !buffer.is_empty() {
+            match self.stream.write(&buffer).await {
                 Ok(0) => return Err(DropCause::Closed),
-                Ok(bytes) => taken += bytes,
+                Ok(bytes) => {
+                    *sent += bytes;
+                    buffer.advance(bytes);
+                }
                 Err(error) => return Err(DropCause::Io(error.kind())),
             }
-            *sent = taken;
         }
         self.stream.flush().await.map_err(|error| DropCause::Io(error.kind()))?;
         crash::point(Point::MessageSent);
-        buffer.clear();
-        self.receive(buffer).await
+        self.receive(&mut buffer).await
     }
 
-    async fn receive(&mut self, mut buffer: BytesMut) -> Result<Received, DropCause> {
+    async fn receive(&mut self, buffer: &mut BytesMut) -> Result<Received, DropCause> {
         let mut decoder = Decoder::new(self.framing, REPLY_BYTES_MAX);
         loop {
-            if let Some(found) = decoder.find(&buffer).map_err(DropCause::Framing)? {
+            if let Some(found) = decoder.find(buffer).map_err(DropCause::Framing)? {
                 let all = buffer.len();
                 let payload = buffer.split_to(found.consumed).freeze();
                 let rest = if all == found.consumed { Rest::Nothing } else { Rest::Bytes };
                 return Ok(Received { payload: payload.slice(found.start..found.end), rest });
             }
             buffer.reserve(REPLY_BYTES_USUAL);
-            match self.stream.read(&mut buffer).await {
+            match self.stream.read(buffer).await {
                 Ok(0) => return Err(DropCause::Closed),
                 Ok(_) => {}
                 Err(error) => return Err(DropCause::Io(error.kind())),

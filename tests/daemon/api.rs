@@ -225,7 +225,7 @@ fn a_connection_that_is_closed_is_answered_first_what_it_asked() {
         let answer = request("DELETE", &format!("/api/v1/connections/{id}")).ask(&daemon);
         assert_eq!(answer.status, if id == "0" { 404 } else { 400 }, "{id}");
     }
-    assert!(daemon.log.has("\"path\":\"/api/v1/connections/"), "{}", daemon.log.tail());
+    daemon.log.tells("\"path\":\"/api/v1/connections/");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn where_a_token_is_configured_only_who_sends_it_changes_something() {
 #[test]
 fn where_others_reach_it_and_there_is_no_token_nothing_is_changed() {
     let daemon = Setup::new().key("admin.address", "\"0.0.0.0:0\"").start();
-    assert!(daemon.log.has("there is no admin.token"), "{}", daemon.log.tail());
+    daemon.log.tells("there is no admin.token");
     get(&daemon, "/api/v1/connections");
     let answer = request("DELETE", "/api/v1/connections/1").ask(&daemon);
     assert_eq!(answer.status, 403, "{answer:?}");
@@ -334,7 +334,7 @@ fn whoever_silences_the_log_is_in_the_log() {
     let answer = request("PUT", "/api/v1/log/filter").json(r#"{"filter":"off"}"#).ask(&daemon);
     assert_eq!(answer.status, 200, "{answer:?}");
     wait_until("it is logged", || daemon.log.has("\"filter\":\"off\""));
-    assert!(daemon.log.has("\"peer\":\"127.0.0.1:"), "{}", daemon.log.tail());
+    daemon.log.tells("\"peer\":\"127.0.0.1:");
 }
 
 #[test]

@@ -25,11 +25,17 @@ fn messages(log: &[String]) -> Vec<Value> {
     log.iter().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
+fn is_of_descriptors(line: &Value) -> bool {
+    line["message"].as_str().is_some_and(|message| message.starts_with("file descriptors:"))
+}
+
 #[test]
 fn serve_says_first_what_it_keeps_where_and_whom_it_will_call() {
     let place = Place::embedded();
     let daemon = Setup::new().keeps(&place).listens(&[Framing::Lf, Framing::Length1]).start();
     let log = messages(&daemon.log.lines());
+    // What is said of file descriptors depends on whoever starts it.
+    let log: Vec<Value> = log.into_iter().filter(|line| !is_of_descriptors(line)).collect();
     let said: Vec<&str> = log.iter().map(|line| line["message"].as_str().unwrap()).collect();
     let expected = [
         "stated starts",
@@ -77,7 +83,7 @@ fn flags_go_before_variables_and_variables_before_the_file() {
         .env("STATED_STORE__URL", "embedded:nowhere")
         .env("STATED_LIMITS__MAX_FRAME_BYTES", "70");
     let daemon = Daemon::adopt(dir, started, &[Framing::Length4]);
-    assert!(daemon.log.has("the store is memory"));
+    daemon.log.tells("the store is memory");
     let mut peer = daemon.connect();
     peer.served(heartbeat());
     // 80 bytes: the file allows them, the variable does not.

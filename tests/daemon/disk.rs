@@ -132,5 +132,5 @@ fn a_folder_that_can_only_be_read_is_refused_with_the_systems_own_words() {
     let setup = Setup::new().keeps(&small.place()).inside(small.id());
     let (status, log) = start_in_vain(&setup);
     assert!(!status.success());
-    assert!(log.has("Read-only file system"), "{:?}", log.lines());
+    log.tells("Read-only file system");
 }

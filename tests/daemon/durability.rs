@@ -216,7 +216,7 @@ fn a_second_daemon_on_the_same_folder_is_told_so_and_does_no_harm() {
     daemon.connect().served(leave("u1", "1"));
     let (status, log) = start_in_vain(&setup);
     assert!(!status.success());
-    assert!(log.has("is in use by process"), "{:?}", log.lines());
+    log.tells("is in use by process");
     let mut peer = daemon.connect();
     assert_eq!(peer.ask(enter("u1")), study_time("u1", Some("1")));
     peer.served(leave("u1", "2"));
@@ -254,7 +254,7 @@ fn a_damaged_folder_is_refused_and_left_as_it_is() {
     for _ in 0..2 {
         let (status, log) = start_in_vain(&Setup::new().keeps(&place));
         assert!(!status.success());
-        assert!(log.has("is damaged at byte"), "{:?}", log.lines());
+        log.tells("is damaged at byte");
     }
     assert_eq!(fs::read(&file).unwrap(), damaged);
 }
@@ -294,7 +294,7 @@ fn a_night_that_an_older_version_left_half_delivered_goes_on() {
     let place = folder_of_format_1();
     let setup = Setup::with(&fleet).keeps(&place).key("rollover.retry_max", "\"100ms\"");
     let daemon = setup.start();
-    assert!(daemon.log.has("older versions of stated can't open it any more"));
+    daemon.log.tells("older versions of stated can't open it any more");
     fleet.auth.wait_told(1);
     // Whatever the daemon dies over, its successor goes on.
     daemon.kill();
@@ -330,7 +330,7 @@ fn a_folder_of_a_newer_version_is_refused_by_name_and_left_as_it_is() {
     let (status, log) = start_in_vain(&Setup::new().keeps(&place));
     assert!(!status.success());
     let told = "was written in format 3 by a newer stated, this one knows up to format 2";
-    assert!(log.has(told), "{:?}", log.lines());
+    log.tells(told);
     assert_eq!(contents(), before);
 }
 
@@ -342,7 +342,7 @@ fn a_folder_that_is_somebody_elses_is_refused() {
     fs::write(dir.join("thesis.txt"), "three years of work").unwrap();
     let (status, log) = start_in_vain(&Setup::new().keeps(&place));
     assert!(!status.success());
-    assert!(log.has("is not a stated folder"), "{:?}", log.lines());
+    log.tells("is not a stated folder");
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
 }
 

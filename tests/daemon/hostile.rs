@@ -112,7 +112,7 @@ fn an_address_with_too_many_connections_is_turned_away_and_another_is_not() {
     Client::connect_from(neighbour, daemon.addresses[0], Framing::Length4).served(heartbeat());
     let by = "stated_connections_turned_away_total{limit=\"max_connections_per_address\"}";
     assert_eq!(value(&daemon, by), 1.0);
-    assert!(daemon.log.has("its address has all the connections"));
+    daemon.log.tells("its address has all the connections");
     let [first, mut second] = peers;
     drop(first);
     wait_until("a place of the address is free", || {
@@ -142,10 +142,10 @@ fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
     let setup = observed(Setup::new().key("limits.max_connections", "1000"));
     let daemon = setup.clone().descriptors(64, 2_000).start();
     assert_eq!(value(&daemon, "process_max_fds"), 2_000.0);
-    assert!(daemon.log.has("\"max_fds\":2000"), "{}", daemon.log.tail());
+    daemon.log.tells("\"max_fds\":2000");
     assert!(!daemon.log.has("raise LimitNOFILE"), "{}", daemon.log.tail());
     let few = setup.descriptors(64, 1_000).start();
-    assert!(few.log.has("the daemon would need 1231 file descriptors, and it may have 1000"));
+    few.log.tells("the daemon would need 1231 file descriptors, and it may have 1000");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn when_descriptors_run_out_accepting_pauses_and_everything_else_goes_on() {
     // The kernel takes them all, whoever is let in or not.
     let crowd: Vec<_> = (0..150).map(|_| daemon.connect()).collect();
     wait_until("accepting pauses", || value(&daemon, "stated_accept_pauses_total") > 0.0);
-    assert!(daemon.log.has("file descriptors run out"), "{}", daemon.log.tail());
+    daemon.log.tells("file descriptors run out");
     // The store writes and a gateway is called: a connection to it is made only now.
     first.served(leave("u1", "00:10:00"));
     assert_eq!(first.ask(kick_out("u1", 1)), "");

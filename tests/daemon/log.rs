@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::harness::{WAIT_MAX, rest};
 
 /// Lines of the log that a failing test shows.
 const LINES_SHOWN: usize = 30;
@@ -22,6 +25,16 @@ impl Log {
 
     pub(crate) fn has(&self, text: &str) -> bool {
         self.0.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
+    /// A line contains this, or will in a moment: whoever is answered may be ahead of the log.
+    pub(crate) fn tells(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.has(text) {
+            let waits = begun.elapsed() < WAIT_MAX;
+            assert!(waits, "{text:?} is not in the log:\n{}", self.tail());
+            rest(Duration::from_millis(5));
+        }
     }
 
     /// How many lines contain this.

@@ -163,7 +163,7 @@ pub(crate) fn a_night_without_a_last_frame_closes_by_itself(place: &Place) {
     let mut told = wait_delivered(&fleet, 2);
     told.sort();
     assert_eq!(told, [time("u1", "00:10:00"), time("u2", "00:20:00")]);
-    assert!(daemon.log.has("\"level\":\"WARN\",\"message\":\"no SCHEDULER_LAST came"));
+    daemon.log.tells("\"level\":\"WARN\",\"message\":\"no SCHEDULER_LAST came");
     assert_eq!(peer.ask(enter("u2")), study_time("u2", None));
 }
 

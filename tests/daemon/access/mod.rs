@@ -109,7 +109,7 @@ fn who_matches_no_entry_is_not_let_in() {
     from_other(&daemon).served(heartbeat());
     assert_eq!(figure(&daemon, "stated_connections_denied_total{reason=\"no_entry\"}"), 1);
     assert_eq!(figure(&daemon, "stated_connections_opened_total"), 1);
-    assert!(daemon.log.has("a peer is denied a connection: it matches no entry of [[peers]]"));
+    daemon.log.tells("a peer is denied a connection: it matches no entry of [[peers]]");
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn who_shows_no_certificate_or_one_that_is_not_trusted_does_not_get_through() {
     assert!(is_kept_out(HERE, &daemon, &shows(&wrong)));
     for reason in ["no_certificate", "expired", "not_yet_valid", "unknown_authority"] {
         wait_until(reason, || failed(&daemon, reason) > 0);
-        assert!(daemon.log.has(&format!("\"reason\":\"{reason}\"")));
+        daemon.log.tells(&format!("\"reason\":\"{reason}\""));
     }
     let right = shows(&authority.issue("right", &names));
     from(HERE, &daemon, &right).served(heartbeat());
@@ -159,7 +159,7 @@ fn a_certificate_lets_speak_whom_it_names_from_where_he_belongs() {
     wait_until("it is logged", || daemon.log.count("answered CHAT-032") == 3);
     let entry =
         "it comes from 127.0.0.2 as DNS:chat.fleet, IP:10.0.0.7, by the entry \\\"chat service\\\"";
-    assert!(daemon.log.has(entry), "{}", daemon.log.tail());
+    daemon.log.tells(entry);
     let listed = connections(&daemon);
     let chat = listed.iter().find(|one| one["entries"][0] == "chat service").unwrap();
     assert_eq!(chat["certificate"], serde_json::json!(["DNS:chat.fleet", "IP:10.0.0.7"]));
@@ -175,7 +175,7 @@ fn whom_no_entry_names_hears_nothing_after_the_handshake() {
     assert!(is_kept_out(HERE, &daemon, &other));
     wait_until("it is closed", || closed(&daemon, "denied") > 0);
     assert!(figure(&daemon, "stated_connections_denied_total{reason=\"no_entry\"}") > 0);
-    assert!(daemon.log.has("as DNS:other.fleet, which no entry of [[peers]] allows"));
+    daemon.log.tells("as DNS:other.fleet, which no entry of [[peers]] allows");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn who_speaks_in_the_clear_to_a_listener_with_tls_is_told_apart() {
     peer.send(heartbeat());
     assert!(peer.try_reply().is_err());
     wait_until("it is counted", || failed(&daemon, "not_tls") == 1);
-    assert!(daemon.log.has("it speaks in the clear to a listener with TLS"));
+    daemon.log.tells("it speaks in the clear to a listener with TLS");
 }
 
 #[test]

@@ -22,8 +22,8 @@ fn a_wrong_file_changes_nothing_and_each_mistake_is_told() {
         .key("rollover.time_zone", "\"Asia/Soul\"");
     daemon.reload_text(&wrong.toml(), "reload refused, nothing is changed: ");
     wait_until("both mistakes are told", || daemon.log.count("reload refused") == 2);
-    assert!(daemon.log.has("limits.max_in_flight: found 0, expected"));
-    assert!(daemon.log.has("did you mean \\\"Asia/Seoul\\\"?"));
+    daemon.log.tells("limits.max_in_flight: found 0, expected");
+    daemon.log.tells("did you mean \\\"Asia/Seoul\\\"?");
     // More than 20 bytes, on the connection and on a new one.
     assert_eq!(peer.ask(enter("u1")), study_time("u1", None));
     assert_eq!(daemon.connect().ask(enter("u1")), study_time("u1", None));
@@ -31,7 +31,7 @@ fn a_wrong_file_changes_nothing_and_each_mistake_is_told() {
     assert_eq!(peer.ask(enter("u1")), study_time("u1", None));
     // And the next right one is taken.
     daemon.reload(&setup.key("rollover.batch_users", "3"));
-    assert!(daemon.log.has("changed: rollover.batch_users: 25 -> 3"));
+    daemon.log.tells("changed: rollover.batch_users: 25 -> 3");
     assert_eq!(peer.ask(enter("u1")), study_time("u1", None));
 }
 
@@ -43,7 +43,7 @@ fn a_file_that_became_a_pipe_is_not_read_and_holds_up_nobody() {
     daemon.signal("-HUP");
     let refused = "reload refused, nothing is changed: ";
     wait_until("it is refused", || daemon.log.has(refused));
-    assert!(daemon.log.has("is no regular file, so it can't be read again"));
+    daemon.log.tells("is no regular file, so it can't be read again");
     assert_eq!(daemon.connect().ask(enter("u1")), study_time("u1", None));
     daemon.reload(&setup.key("rollover.batch_users", "3"));
 }
@@ -58,9 +58,9 @@ fn what_is_changed_is_told_key_by_key_and_what_waits_for_a_restart_is_named() {
         .key("store.redis.command_timeout", "\"3s\"")
         .key("log.format", "\"text\"");
     daemon.reload(&changed);
-    assert!(daemon.log.has("changed: limits.max_in_flight: 64 -> 5"));
-    assert!(daemon.log.has("needs a restart: store.redis.command_timeout: 2s -> 3s"));
-    assert!(daemon.log.has("needs a restart: log.format: json -> text"));
+    daemon.log.tells("changed: limits.max_in_flight: 64 -> 5");
+    daemon.log.tells("needs a restart: store.redis.command_timeout: 2s -> 3s");
+    daemon.log.tells("needs a restart: log.format: json -> text");
     // It is told again with each reload until the restart, or until it is put back.
     daemon.reload(&changed);
     assert_eq!(daemon.log.count("needs a restart: log.format"), 2);

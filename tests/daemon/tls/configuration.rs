@@ -29,7 +29,7 @@ fn assert_refused(tls: &str, why: &str) {
     assert!(said.contains("stated.toml:") && !said.contains("PRIVATE KEY-"), "{said}");
     let (status, log) = start_in_vain(&admin(tls));
     assert_eq!(status.code(), Some(2), "{tls}");
-    assert!(log.has(why), "{}", log.tail());
+    log.tells(why);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_certificate_that_has_ended_is_a_warning_and_no_obstacle() {
     let authority = Authority::new();
     let own = authority.issue_for("own", &["DNS:a"], Days(-30, -1));
     let daemon = admin(&own.keys()).start();
-    assert!(daemon.log.has("admin.tls.cert ended at "), "{}", daemon.log.tail());
+    daemon.log.tells("admin.tls.cert ended at ");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_wrong_file_refuses_the_whole_reload() {
     let daemon = setup("2046").start();
     std::fs::write(&own.cert, "nothing").unwrap();
     daemon.reload_text(&setup("10").toml(), "reload refused, nothing is changed");
-    assert!(daemon.log.has("admin.tls.cert: found"), "{}", daemon.log.tail());
+    daemon.log.tells("admin.tls.cert: found");
     // Longer than ten bytes.
     assert_eq!(daemon.connect().ask(kick_out("u1", 1)), "");
 }
@@ -101,7 +101,7 @@ fn tls_of_a_listener_that_listens_is_turned_on_by_a_restart_only() {
     let plain = Setup::new().key("admin.address", "\"127.0.0.1:0\"");
     let daemon = plain.start();
     daemon.reload(&admin(&own.keys()));
-    assert!(daemon.log.has("needs a restart: admin.tls.cert"), "{}", daemon.log.tail());
+    daemon.log.tells("needs a restart: admin.tls.cert");
     let health = crate::http::request("GET", "/livez").ask(&daemon);
     assert_eq!(health.status, 200);
 }

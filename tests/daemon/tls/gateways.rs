@@ -95,7 +95,7 @@ fn a_service_may_ask_who_calls_and_refuse_who_cannot_say() {
     assert_unreachable(&stranger, "it does not know the authority of our certificate");
     let late = showing(&authority.issue_for("late", &[STATED], Days(-30, -1)));
     let late = calling(&fleet, &front, &authority, &late).start();
-    assert!(late.log.has("gateways.signaling.tls.cert ended at "), "{}", late.log.tail());
+    late.log.tells("gateways.signaling.tls.cert ended at ");
     assert_unreachable(&late, "it says that our certificate has expired");
     assert_eq!((fleet.signaling.told_count(), front.shown().len()), (1, 1));
 }
@@ -130,7 +130,7 @@ fn a_renewed_certificate_is_shown_with_the_next_connection_and_costs_none() {
 
     own.replace_by(&authority.issue("renewed", &["DNS:new.fleet"]));
     daemon.reload(&setup);
-    assert!(daemon.log.has("another certificate: gateways.signaling.tls.cert is valid until"));
+    daemon.log.tells("another certificate: gateways.signaling.tls.cert is valid until");
     assert_eq!(peer.ask(kick_out("u1", 1)), "");
     assert_eq!(front.shown(), [["DNS:old.fleet"]], "the connection that stands is kept");
 
