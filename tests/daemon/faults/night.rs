@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -177,4 +178,56 @@ fn a_second_answer_to_one_frame_acknowledges_no_other() {
     let stored = stored.lock().unwrap();
     let missing: Vec<_> = users.iter().filter(|user| !stored.contains(user)).collect();
     assert!(missing.is_empty(), "taken for told: {missing:?}");
+}
+
+/// Has the system a hundred local ports, and an ended connection keep one for a second; nothing else is
+/// in the way. Whatever it was told to run then is run.
+const FEW_PORTS: &str = "ip link set lo up \
+    && echo 40000 40099 >/proc/sys/net/ipv4/ip_local_port_range \
+    && echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse \
+    && touch \"$1\" && exec \"$2\" --exact \"$3\" --nocapture";
+
+#[test]
+fn when_local_ports_run_out_the_delivery_goes_on_with_those_that_come_free() {
+    const NAME: &str = "faults::night::\
+                        when_local_ports_run_out_the_delivery_goes_on_with_those_that_come_free";
+    const INSIDE: &str = "FEW_LOCAL_PORTS";
+    if std::env::var_os(INSIDE).is_some() {
+        return deliver_more_frames_than_there_are_ports();
+    }
+    // The same test in a network of its own.
+    let dir = tempfile::tempdir().unwrap();
+    let ready = dir.path().join("ready");
+    let inside = Command::new("unshare")
+        .args(["--map-root-user", "--net", "sh", "-c", FEW_PORTS, "sh"])
+        .args([&ready, &std::env::current_exe().unwrap()])
+        .arg(NAME)
+        .env(INSIDE, "1")
+        .status();
+    if !ready.exists() {
+        println!("NOT TESTED: no network of its own can be made here");
+        return;
+    }
+    assert!(inside.unwrap().success());
+}
+
+fn deliver_more_frames_than_there_are_ports() {
+    const USERS: usize = 300;
+    let fleet = Fleet::new();
+    let daemon = Setup::with(&fleet)
+        .key("rollover.batch_users", "1")
+        .key("rollover.retry_max", "\"100ms\"")
+        .start();
+    let users: Vec<_> = (0..USERS).map(|number| format!("u{number:03}")).collect();
+    let times: Vec<_> = users.iter().map(|user| (user.as_str(), "00:10:00")).collect();
+    let mut peer = daemon.connect();
+    peer.served(last(&times));
+    let told = fleet.auth.wait_told(USERS);
+    let mut told: Vec<_> = told.iter().flat_map(|frame| times_in(frame)).collect();
+    told.sort();
+    assert!(told.iter().map(|(user, _)| user).eq(&users), "once each: {told:?}");
+    assert!(daemon.log.has("auth can't be reached: address not available"));
+    // Everybody else was served all the time.
+    peer.served(leave("u000", "00:20:00"));
+    daemon.stop();
 }
