@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use stated::config::tls::ListeningTls;
 use stated::config::{Config, Listen, StoreUrl};
 use stated::connection::frame::Framing;
 
@@ -117,7 +118,10 @@ impl Plan {
 }
 
 fn config(rng: &mut Rng) -> Config {
-    let listener = |(port, framing)| Listen { address: format!("0.0.0.0:{port}"), framing };
+    let listener = |(port, framing)| {
+        let (address, tls) = (format!("0.0.0.0:{port}"), ListeningTls::default());
+        Listen { address, framing, tls }
+    };
     let listen = LISTENERS.map(listener).to_vec();
     let mut config = Config { listen, ..Config::default() };
     config.store.url = StoreUrl::Memory;
