@@ -53,10 +53,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return;
         }
         let held = self.held_bytes();
-        // A frame that has begun keeps what it was given.
+        // A frame that has begun keeps what it was given. One that waits for all that it needs keeps
+        // nothing for it: two that each had a part would wait for each other for ever.
         let begun = self.input.decoder.expected_bytes(&self.input.buffer);
         let read = self.input.buffer.len();
-        let begun = if read == 0 { 0 } else { memory::of_request(begun).max(read) };
+        let waits = self.share().is_some_and(Share::was_refused);
+        let begun = if read == 0 || waits { read } else { memory::of_request(begun).max(read) };
         if let Some(share) = share(&mut self.needs) {
             if self.output.is_empty() {
                 buffers::shed(&mut self.output, share.output_peak);

@@ -52,7 +52,7 @@ pub(super) struct Share {
     memory: Arc<Memory>,
     held: usize,
     ticket: Option<u64>,
-    /// Whether it was refused since it was last settled.
+    /// Whether what was asked for last, since it was settled, was refused.
     refused: bool,
     /// The longest output since there was none.
     pub(super) output_peak: usize,
@@ -170,16 +170,23 @@ impl Share {
     pub(super) fn cover(&mut self, bytes: usize, task: &TaskContext<'_>) -> Grant {
         let beyond = bytes.saturating_sub(OWN_BYTES);
         if beyond <= self.held {
+            self.refused = false;
             return Grant::Given;
         }
         let more = beyond.saturating_add(PIECE_BYTES - 1) / PIECE_BYTES * PIECE_BYTES - self.held;
         let waited = self.ticket.is_some();
         if self.memory.ask(&mut self.ticket, more, task) {
             self.held += more;
+            self.refused = false;
             return Grant::Given;
         }
         self.refused = true;
         if waited { Grant::Waits } else { Grant::Wait }
+    }
+
+    /// Whether what was asked for last was refused.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// It holds so many bytes in all, until it asks again.

@@ -35,7 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
@@ -55,6 +55,9 @@ pub use shared::Shared;
 
 /// Room made in the input buffer before each read.
 const READ_BYTES: usize = 8 * 1024;
+/// The most that is read at once. Less than what each connection has of its own: what comes behind a
+/// frame must not take memory that the next one was not given.
+const READ_BYTES_MAX: usize = 32 * 1024;
 /// What is still read of a connection when the daemon stops. A peer that never pauses would keep
 /// it from stopping.
 const DRAIN_BYTES_MAX: usize = 256 * 1024;
@@ -272,7 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.input.buffer = buffers::take();
         }
         self.input.buffer.reserve(READ_BYTES);
-        match poll_read_buf(Pin::new(&mut self.stream), task, &mut self.input.buffer) {
+        let mut room = (&mut self.input.buffer).limit(READ_BYTES_MAX);
+        match poll_read_buf(Pin::new(&mut self.stream), task, &mut room) {
             Poll::Ready(Ok(0)) => self.close_input(CloseReason::Peer),
             // TLS ended without goodbye: of whole messages nothing can be cut off unnoticed.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {

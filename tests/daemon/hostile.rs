@@ -220,6 +220,36 @@ fn whoever_leaves_while_it_holds_memory_or_waits_for_some_keeps_nobody_waiting()
 }
 
 #[test]
+fn two_that_wait_for_more_memory_than_they_have_do_not_wait_for_each_other() {
+    let setup = observed(Setup::new()).key("limits.max_buffer_bytes", "\"1 MiB\"");
+    let daemon = setup.start();
+    let held = || value(&daemon, "stated_buffer_bytes");
+    let users: Vec<_> = (0..1_300).map(|number| format!("u{number:04}")).collect();
+    let users: Vec<_> = users.iter().map(|user| (user.as_str(), "00:10:00")).collect();
+    let small = Framing::Length4.frame(listing(&users).as_bytes());
+    let larger = Framing::Length4.frame(large().as_bytes());
+    let mut both = [(); 2].map(|()| daemon.connect());
+    for (peer, earlier) in both.iter_mut().zip([0.0, 1.0]) {
+        let of_one = held();
+        peer.send_bytes(&small[..small.len() / 2]);
+        wait_until("memory is taken", || held() > earlier * of_one);
+    }
+    assert!(held() > f64::from(3 << 18), "there is not enough left for a larger one: {}", held());
+    // Behind its frame each has the beginning of one that needs more than what it has.
+    let rest = [&small[small.len() / 2..], &larger[..1_000]].concat();
+    for (peer, pauses) in both.iter_mut().zip([1.0, 2.0]) {
+        peer.send_bytes(&rest);
+        wait_until("it waits", || memory_pauses(&daemon) == pauses);
+    }
+    both.iter_mut().for_each(|peer| peer.send_bytes(&larger[1_000..]));
+    for peer in &mut both {
+        assert_eq!(peer.reply().len(), listing(&users).len());
+        assert_eq!(peer.reply().len(), large().len());
+    }
+    wait_until("all of it is given back", || held() == 0.0);
+}
+
+#[test]
 fn while_too_much_work_hangs_whose_time_is_over_further_requests_are_refused_at_once() {
     let server = wait_for(RedisServer::start());
     let setup = observed(Setup::new().keeps(&Place::at(server.url().expose())))
