@@ -389,7 +389,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::task::Waker;
 
-    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{AsyncWriteExt, duplex};
     use tokio::sync::Notify;
     use tokio_util::task::TaskTracker;
 
@@ -413,7 +413,7 @@ mod tests {
         })
     }
 
-    fn connection(stream: DuplexStream) -> Connection<DuplexStream> {
+    pub(super) fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Connection<S> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let framing = Framing::Lf;
         let origin = Origin { peer: address, listener: address, framing, is_near: true };
