@@ -270,6 +270,22 @@ impl InFlight {
     }
 }
 
+#[cfg(test)]
+impl InFlight {
+    /// Takes in a request whose work never ends.
+    pub(super) fn hang(&mut self, timeout: std::time::Duration) {
+        let now = Instant::now();
+        self.push(Entry {
+            touches: Touches::Nothing,
+            kind: Kind::Invalid,
+            bytes: memory::of_request(0),
+            taken_at: now,
+            answer_by: now + timeout,
+            state: Progress::Working(ReusableBoxFuture::new(std::future::pending())),
+        });
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.shared.context.metrics.requests.dropped(self.entries.len());

@@ -37,7 +37,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout_at};
 use tokio_util::io::poll_read_buf;
 
 use crate::config::Limits;
@@ -167,9 +167,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Nobody hears the answers; what was asked for is done all the same.
+    /// Nobody hears the answers; what was asked for is done all the same. What hangs goes on without
+    /// the connection once its time is over, as it would if the peer heard.
     async fn finish_unheard(&mut self) {
-        poll_fn(|task| self.in_flight.poll_work(task)).await;
+        while let Some(answer_by) = self.in_flight.next_deadline() {
+            let done = poll_fn(|task| self.in_flight.poll_work(task));
+            // On the heap: few connections end so.
+            if Box::pin(timeout_at(answer_by, done)).await.is_ok() {
+                break;
+            }
+            self.in_flight.give_up_late();
+        }
         self.in_flight.pop_unheard();
     }
 
@@ -387,10 +395,12 @@ fn poll_timer(timer: Option<&mut Pin<Box<Sleep>>>, task: &mut TaskContext<'_>) -
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::sync::atomic::Ordering::Relaxed;
     use std::task::Waker;
 
     use tokio::io::{AsyncWriteExt, duplex};
     use tokio::sync::Notify;
+    use tokio::time::Instant;
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -438,6 +448,19 @@ mod tests {
                 assert!(!is_large, "{} bytes after {requests} requests", buffer.capacity());
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_keeps_no_place_for_a_peer_that_is_gone() {
+        let mut connection = connection(duplex(1).0);
+        let limits = connection.shared.limits();
+        connection.in_flight.hang(limits.request_timeout);
+        let gone = timeout_at(Instant::now() + 2 * limits.request_timeout, async {
+            connection.finish_unheard().await;
+        });
+        assert!(gone.await.is_ok());
+        assert!(connection.in_flight.is_empty());
+        assert_eq!(connection.shared.context.metrics.requests.late.load(Relaxed), 1);
     }
 
     #[tokio::test]
