@@ -80,6 +80,12 @@ enum Written {
     NotBeforeTheStop,
 }
 
+impl Acknowledging {
+    fn has_failed(&self) -> bool {
+        matches!(self.written, MaybeDone::Done(Err(_)))
+    }
+}
+
 impl Nightly {
     /// For the given store and gateways.
     pub fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
@@ -219,15 +225,17 @@ impl Nightly {
             return After::Failure;
         }
         crash::point(Point::FrameAnswered);
-        unwritten.push_back(self.begin_writing(batch, config).await);
-        // Where operations don't take effect in the order of the calls, the next question would be
-        // answered with the same frame.
-        let at_most = if self.context.store.in_call_order() { UNWRITTEN_MAX } else { 0 };
-        self.write_down(unwritten, at_most, config).await;
+        let begun = self.begin_writing(batch, config).await;
+        // Where the store does not know yet that auth has the frame, as operations don't take effect
+        // in the order of the calls, or as it refused this one, the next question would be answered
+        // with the same frame.
+        let is_known = self.context.store.in_call_order() && !begun.has_failed();
+        unwritten.push_back(begun);
+        self.write_down(unwritten, if is_known { UNWRITTEN_MAX } else { 0 }, config).await;
         After::Success
     }
 
-    /// Begins to write down that auth has the frame: the store knows from now on.
+    /// Begins to write down that auth has the frame: the store knows from now on, unless it refuses.
     async fn begin_writing(&self, batch: Batch, config: &Config) -> Acknowledging {
         let keep = keep_online(config);
         let (store, batch) = (Arc::clone(&self.context.store), Arc::new(batch));
@@ -379,5 +387,92 @@ impl Pause {
         // Somewhere in the upper half, so that several daemons do not ask in step.
         let share = 0.5 + fastrand::f64() / 2.0;
         doubled.min(max).mul_f64(share)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::config::running::Running;
+    use crate::domain::{StudyTime, UserId};
+    use crate::store::embedded::EmbeddedStore;
+    use crate::store::{Observed, Store};
+    use crate::upstream::Upstream;
+
+    /// Acknowledges every frame; of as many bytes as these tests send, each comes in one piece.
+    async fn auth() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut frame = [0; 4096];
+                while stream.read(&mut frame).await.is_ok_and(|bytes| bytes > 0) {
+                    stream.write_all(&[0; 4]).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    async fn nightly_on(store: EmbeddedStore) -> Nightly {
+        let mut config = Config::default();
+        config.gateways.auth.address = auth().await;
+        config.rollover.batch_users = 1;
+        let upstream = Upstream::new(&config.gateways, &Default::default(), &TaskTracker::new());
+        let context = Context {
+            store: Arc::new(Observed::new(Store::Embedded(store))),
+            upstream: Arc::new(upstream),
+            running: Arc::new(Running::of(config)),
+            day_closed: Notify::new(),
+            metrics: Arc::default(),
+        };
+        Nightly::new(Arc::new(context), CancellationToken::new())
+    }
+
+    async fn next_batch(nightly: &Nightly, config: &Config) -> Batch {
+        match nightly.context.store.next_batch(limits(config)).await.unwrap() {
+            NextBatch::Send(batch) => batch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_whose_acknowledgement_the_store_refuses_is_not_sent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, refuse) = EmbeddedStore::open_with_switch(dir.path());
+        let nightly = nightly_on(store).await;
+        let config = &nightly.context.running.current().config;
+        for user in ["u1", "u2"] {
+            let (user, time) = (UserId::parse(user).unwrap(), StudyTime::parse("1").unwrap());
+            nightly.context.store.record_study_time(&user, &time).await.unwrap();
+        }
+        nightly.close_now().await.unwrap();
+        let first = next_batch(&nightly, config).await;
+        refuse(true);
+        let mut unwritten = Unwritten::new();
+        {
+            let mut delivering = pin!(nightly.deliver_batch(first.clone(), &mut unwritten, config));
+            let refused = async {
+                while nightly.delivering().is_none_or(|frame| frame.last_error.is_none()) {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let has_ended = tokio::select! {
+                biased;
+                _ = &mut delivering => true,
+                () = refused => false,
+            };
+            refuse(false);
+            if !has_ended {
+                delivering.await;
+            }
+        }
+        assert_ne!(next_batch(&nightly, config).await, first);
     }
 }

@@ -15,6 +15,19 @@ use tempfile::TempDir;
 
 use super::*;
 
+impl EmbeddedStore {
+    /// A store, and what makes it refuse changes from now on, or take them again, as a disk does that
+    /// is full for a while.
+    pub(crate) fn open_with_switch(dir: &Path) -> (Self, impl Fn(bool)) {
+        let store = Self::open(dir).unwrap();
+        let shared = Arc::clone(&store.shared);
+        let switch = move |refuses: bool| {
+            shared.core().refusal = refuses.then(|| "the disk is full".into());
+        };
+        (store, switch)
+    }
+}
+
 fn user(number: usize) -> UserId {
     UserId::parse(&format!("user-{number}")).unwrap()
 }
