@@ -320,7 +320,7 @@ fn a_night_that_an_older_version_left_half_delivered_goes_on() {
 fn a_folder_of_a_newer_version_is_refused_by_name_and_left_as_it_is() {
     let place = folder_of_format_1();
     let version = place.dir.as_ref().unwrap().join("VERSION");
-    fs::write(&version, "stated embedded store, format 3\n").unwrap();
+    fs::write(&version, "stated embedded store, format 4\n").unwrap();
     let contents = || {
         let mut files = files_below(place.dir.as_ref().unwrap());
         files.sort();
@@ -329,7 +329,7 @@ fn a_folder_of_a_newer_version_is_refused_by_name_and_left_as_it_is() {
     let before = contents();
     let (status, log) = start_in_vain(&Setup::new().keeps(&place));
     assert!(!status.success());
-    let told = "was written in format 3 by a newer stated, this one knows up to format 2";
+    let told = "was written in format 4 by a newer stated, this one knows up to format 3";
     log.tells(told);
     assert_eq!(contents(), before);
 }

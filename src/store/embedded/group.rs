@@ -20,8 +20,9 @@
 
 /// The format that is written.
 ///
-/// 1 was written before nights were remembered; 2 has records of past nights besides.
-pub(super) const FORMAT: u32 = 2;
+/// 1 was written before nights were remembered; 2 has records of past nights besides; 3 has several
+/// frames on their way, where there was one.
+pub(super) const FORMAT: u32 = 3;
 /// The oldest format that is read.
 pub(super) const FORMAT_OLDEST: u32 = 1;
 /// Bytes of a file header.

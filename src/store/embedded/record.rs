@@ -12,12 +12,12 @@ const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const NIGHT: u8 = 3;
 const BATCH: u8 = 4;
-/// Up to format 1, where there was one frame at a time.
+/// Up to format 2, where there was one frame at a time.
 const NO_BATCH: u8 = 5;
 const END: u8 = 6;
 /// Since format 2.
 const PAST_NIGHT: u8 = 7;
-/// Since format 2.
+/// Since format 3.
 const BATCH_GONE: u8 = 8;
 
 const BY_LAST: u8 = 0;

@@ -51,10 +51,10 @@ fn a_folder_of_something_else_is_left_alone() {
 fn a_folder_of_a_newer_format_is_named_as_such() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    fs::write(dir.path().join("VERSION"), "stated embedded store, format 3\n").unwrap();
+    fs::write(dir.path().join("VERSION"), "stated embedded store, format 4\n").unwrap();
     let before = contents(dir.path());
     let error = EmbeddedStore::open(dir.path()).unwrap_err();
-    let told = "was written in format 3 by a newer stated, this one knows up to format 2";
+    let told = "was written in format 4 by a newer stated, this one knows up to format 3";
     assert!(error.to_string().contains(told), "{error}");
     assert_eq!(contents(dir.path()), before);
 }

@@ -9,6 +9,8 @@ use crate::store::state::entry::Entry;
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 const LIMITS: BatchLimits =
     BatchLimits { users_max: 25, entries_bytes_max: 2000, call_max: Duration::ZERO };
+/// The record that says so in formats 1 and 2.
+const NO_BATCH: u8 = 5;
 const LAST_TIMEOUT: Duration = Duration::from_secs(600);
 
 fn of_format_1() -> TempDir {
@@ -78,12 +80,12 @@ fn a_folder_of_format_1_is_read_to_the_last_record() {
 }
 
 #[test]
-fn a_folder_of_format_1_goes_on_in_format_2_and_is_closed_to_older_versions() {
+fn a_folder_of_format_1_goes_on_in_format_3_and_is_closed_to_older_versions() {
     let dir = of_format_1();
     let store = open(dir.path());
     // From the moment it is open; its log gives way to one of the new format at once.
     let version = fs::read_to_string(dir.path().join("VERSION")).unwrap();
-    assert_eq!(version, "stated embedded store, format 2\n");
+    assert_eq!(version, "stated embedded store, format 3\n");
     let NextBatch::Send(batch) = run(store.next_batch(LIMITS)).unwrap() else { panic!("no frame") };
     assert_eq!(batch.id, "8374d414f6a02da8", "the frame that was formed before is sent first");
     run(store.acknowledge_batch(&batch, KeepOnline::Yes)).unwrap();
@@ -105,15 +107,55 @@ fn a_folder_of_format_1_goes_on_in_format_2_and_is_closed_to_older_versions() {
     assert_eq!(names, ["LOCK", "VERSION", "acknowledged", "log-3", "snapshot-3"]);
     for name in ["log-3", "snapshot-3"] {
         let header = fs::read(dir.path().join(name)).unwrap();
-        assert_eq!(header[8..12], 2_u32.to_le_bytes(), "{name}");
+        assert_eq!(header[8..12], 3_u32.to_le_bytes(), "{name}");
     }
+}
+
+/// Makes the folder's empty log one of format 2 with these records.
+fn lay_log_of_format_2(dir: &Path, records: &[u8]) {
+    let log = dir.join("log-1");
+    let mut bytes = fs::read(&log).unwrap();
+    assert_eq!(bytes.len(), group::FILE_HEADER_BYTES);
+    bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    let seed = crc32fast::hash(&bytes[..36]);
+    bytes[36..40].copy_from_slice(&seed.to_le_bytes());
+    let mut group = Group::new(1);
+    group.records().extend_from_slice(records);
+    group.count_change();
+    bytes.extend_from_slice(group.seal(group::FILE_HEADER_BYTES as u64, seed));
+    fs::write(log, bytes).unwrap();
+    fs::write(dir.join("VERSION"), "stated embedded store, format 2\n").unwrap();
+}
+
+#[test]
+fn a_folder_of_format_2_goes_on_in_format_3_with_its_one_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let closed = ClosedDay { day: Day(1), closed_at: UnixMillis(7) };
+    let night = Night { day: Day(2), listed_at: None, undelivered: vec![closed] };
+    let frame = |name: &str| {
+        let users = vec![UserTime { user: named(name), study_time: of("1") }];
+        Batch { id: Batch::new_id(), closed, users }
+    };
+    let (done, outstanding) = (frame("u1"), frame("u2"));
+    let mut records = Vec::new();
+    record::put_night(&mut records, &night);
+    record::put_batch(&mut records, &done);
+    records.push(NO_BATCH);
+    record::put_batch(&mut records, &outstanding);
+    lay_log_of_format_2(dir.path(), &records);
+    let store = open(dir.path());
+    let (_, found, batches, _) = everything(&store);
+    assert_eq!((found, batches), (night, vec![outstanding]));
+    let version = fs::read_to_string(dir.path().join("VERSION")).unwrap();
+    assert_eq!(version, "stated embedded store, format 3\n");
 }
 
 #[test]
 fn a_folder_whose_upgrade_was_cut_short_is_of_one_format_or_the_other() {
     // The mark is in place and nothing else was done yet.
     let dir = of_format_1();
-    fs::write(dir.path().join("VERSION"), "stated embedded store, format 2\n").unwrap();
+    fs::write(dir.path().join("VERSION"), "stated embedded store, format 3\n").unwrap();
     assert_eq!(everything(&open(dir.path())).0, expected_entries());
     // The mark was being written.
     let dir = of_format_1();
@@ -152,5 +194,5 @@ fn in_a_folder_of_an_older_format_nothing_is_written_before_the_mark() {
     fs::remove_file(dir.path().join("VERSION.tmp")).unwrap();
     assert_eq!(contents(dir.path()), before);
     drop(open(dir.path()));
-    assert_eq!(fs::read_to_string(version).unwrap(), "stated embedded store, format 2\n");
+    assert_eq!(fs::read_to_string(version).unwrap(), "stated embedded store, format 3\n");
 }
