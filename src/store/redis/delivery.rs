@@ -218,7 +218,12 @@ impl Delivery {
                 }
                 let batch = Batch { id: Batch::new_id(), closed: *closed, users };
                 let stored = self.records.form_batch(&batch).await?;
-                return Ok(NextBatch::Send(stored.batch));
+                if stored.batch.id != batch.id {
+                    // One that was done with is there again, as after a fail-over to a replica that
+                    // had heard less: what is formed here is in no frame, and is looked for anew.
+                    return Ok(NextBatch::Elsewhere);
+                }
+                return Ok(NextBatch::Send(batch));
             }
             self.end_day(round, *closed).await?;
         }
