@@ -409,7 +409,7 @@ mod tests {
     async fn auth() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move {
+        TaskTracker::new().spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut frame = [0; 4096];
                 while stream.read(&mut frame).await.is_ok_and(|bytes| bytes > 0) {
@@ -438,7 +438,9 @@ mod tests {
     async fn next_batch(nightly: &Nightly, config: &Config) -> Batch {
         match nightly.context.store.next_batch(limits(config)).await.unwrap() {
             NextBatch::Send(batch) => batch,
-            other => panic!("{other:?}"),
+            other @ (NextBatch::Nothing | NextBatch::Elsewhere | NextBatch::TooLong { .. }) => {
+                panic!("{other:?}")
+            }
         }
     }
 
