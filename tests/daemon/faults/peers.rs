@@ -150,6 +150,12 @@ fn times_told(played: &Played, part: &str) -> usize {
     played.told().iter().filter(|text| text.contains(part)).count()
 }
 
+/// Asserts that what contains `part` was told at most once, and once if it is `certain` that it came.
+fn check_told(played: &Played, part: &str, certain: bool, when: &str) {
+    let told = times_told(played, part);
+    assert!((usize::from(certain)..=1).contains(&told), "told {told} times: {when}");
+}
+
 /// Has a message forwarded under the fault, and asserts how that ends and that all is well after.
 fn check_forwarding(scene: &Scene, peer: &mut Client, fault: &Fault, end: End, user: &str) {
     let Scene { fleet: Fleet { signaling, .. }, proxy, .. } = scene;
@@ -175,9 +181,7 @@ fn check_forwarding(scene: &Scene, peer: &mut Client, fault: &Fault, end: End, u
         assert!(!reply.contains("CHAT-002"), "{user}: another's answer, {reply}");
         reply.is_empty()
     });
-    let told = times_told(signaling, user);
-    let at_least = usize::from(end == End::Served);
-    assert!((at_least..=1).contains(&told), "{user} was told {told} times");
+    check_told(signaling, user, end == End::Served, user);
 }
 
 fn check_all_forwarding(reply_timeout: &str, ends: &[End]) {
@@ -246,9 +250,8 @@ fn check_telling(scene: &Scene, peer: &mut Client, fault: &Fault, end: End, user
     let again = format!("\"user_id\":\"{user}\",\"room_id\":2");
     come_and_go(peer, user, 2);
     room.wait_told_that("of the next one", |told| told.iter().any(|text| text.contains(&again)));
-    let told = times_told(room, &format!("\"user_id\":\"{user}\",\"room_id\":1"));
-    let at_least = usize::from(end == End::Served);
-    assert!((at_least..=1).contains(&told), "{user} was told of {told} times");
+    let first = format!("\"user_id\":\"{user}\",\"room_id\":1");
+    check_told(room, &first, end == End::Served, user);
 }
 
 fn check_all_telling(reply_timeout: &str, ends: &[End]) {
@@ -305,9 +308,8 @@ fn cut_off_at_any_byte_a_command_is_forwarded_at_most_once_and_never_half_acknow
             let expected = if is_whole { reply.is_empty() } else { reply.contains("CHAT-002") };
             assert!(expected, "{way:?} after {bytes} bytes, {how:?}: {reply}");
             assert_eq!(peer.ask(kick_out("next", 1)), "", "{way:?} after {bytes} bytes, {how:?}");
-            let told = times_told(signaling, &user);
-            let at_least = usize::from(way == Way::ToClient);
-            assert!((at_least..=1).contains(&told), "{told} times: {way:?} after {bytes}, {how:?}");
+            let cut = format!("{way:?} after {bytes}, {how:?}");
+            check_told(signaling, &user, way == Way::ToClient, &cut);
         }
     }
 }
@@ -329,9 +331,8 @@ fn cut_off_at_any_byte_of_message_or_answer_room_is_told_at_most_once() {
             assert_eq!(come_and_go(&mut peer, &user, 1), with_owner(&user, r#""type":"KEEP""#));
             proxy.wait_cuts(cuts + 1);
             come_and_go(&mut peer, "next", 1);
-            let told = times_told(room, &user);
-            let at_least = usize::from(way == Way::ToClient);
-            assert!((at_least..=1).contains(&told), "{told} times: {way:?} after {bytes}, {how:?}");
+            let cut = format!("{way:?} after {bytes}, {how:?}");
+            check_told(room, &user, way == Way::ToClient, &cut);
         }
     }
 }

@@ -80,8 +80,8 @@ fn newest_log(dir: &Path) -> PathBuf {
     dir.join(files(dir).into_iter().rfind(|name| name.starts_with("log-")).unwrap())
 }
 
-#[test]
-fn a_torn_end_that_nobody_was_told_of_is_cut_off() {
+/// A store, and its newest log without and with the last change.
+fn store_with_one_change_more() -> (TempDir, [Vec<u8>; 2]) {
     let dir = small_store();
     let log = newest_log(dir.path());
     let content = fs::read(&log).unwrap();
@@ -89,6 +89,12 @@ fn a_torn_end_that_nobody_was_told_of_is_cut_off() {
     record_each(&store, 0..1);
     drop(store);
     let longer = fs::read(&log).unwrap();
+    (dir, [content, longer])
+}
+
+#[test]
+fn a_torn_end_that_nobody_was_told_of_is_cut_off() {
+    let (dir, [content, longer]) = store_with_one_change_more();
     let mut garbage = content.clone();
     garbage.extend_from_slice(&[0x5a; 3000]);
     let mut zeros = content.clone();
@@ -105,13 +111,7 @@ fn a_torn_end_that_nobody_was_told_of_is_cut_off() {
 
 #[test]
 fn an_end_that_nobody_was_told_of_may_hold_anything_after_a_power_cut() {
-    let dir = small_store();
-    let log = newest_log(dir.path());
-    let content = fs::read(&log).unwrap();
-    let store = open(dir.path());
-    record_each(&store, 0..1);
-    drop(store);
-    let longer = fs::read(&log).unwrap();
+    let (dir, [content, longer]) = store_with_one_change_more();
     for at in content.len()..longer.len() {
         let (mut flipped, mut zeros, mut hole) = (longer.clone(), longer.clone(), longer.clone());
         flipped[at] ^= 1 << (at % 8);
