@@ -161,6 +161,11 @@ impl Group {
         self.count += 1;
     }
 
+    /// Changes in it.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// The number of its first change.
     pub(super) fn first(&self) -> u64 {
         self.first

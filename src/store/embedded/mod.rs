@@ -6,11 +6,15 @@
 //! thousands of operations share a sync, and one alone waits for no other. A reader waits likewise
 //! if what it saw is not durable yet.
 //!
+//! Where many ask at once, the thread waits for most of those that it told last before it writes
+//! (`crowd`): so a sync serves all of them, and not the first that is back.
+//!
 //! When the log has grown as long as the snapshot before it, a new log is begun and a snapshot
 //! written beside it; then the older ones go. See `group` for the files' form, `folder` for
 //! their names, `recovery` for the way back.
 
 mod acknowledged;
+mod crowd;
 mod disk;
 mod error;
 mod folder;
@@ -70,6 +74,9 @@ pub struct EmbeddedStore {
 struct Limits {
     /// A log shorter than this, or than the snapshot before it, is not compacted.
     log_bytes_min: u64,
+    /// Room that is made in a log ahead of what is written. Made once in some ten thousand changes,
+    /// it takes the disk about as long as ten syncs.
+    log_ahead_bytes: u64,
     /// Pending bytes beyond which no change is accepted.
     pending_bytes_max: u64,
     /// How long dropping the store waits for a disk that does nothing any more.
@@ -85,6 +92,7 @@ impl Default for Limits {
         Self {
             // What is built to die has the steps of a compaction often.
             log_bytes_min: if cfg!(feature = "crash-points") { 4 << 10 } else { 16 << 20 },
+            log_ahead_bytes: if cfg!(feature = "crash-points") { 1 << 10 } else { 1 << 20 },
             pending_bytes_max: 64 << 20,
             drop_wait_max: Duration::from_secs(5),
             retry_after: Duration::from_millis(500),
@@ -147,7 +155,7 @@ impl EmbeddedStore {
         let answer = operation(&mut core);
         crash::point(Point::ChangeApplied);
         if !core.journal.is_empty() {
-            self.shared.wake_writer(core);
+            self.shared.offer(core);
         }
         Ok(answer)
     }

@@ -106,6 +106,22 @@ impl GroupReader {
         Ok(Found::Group(&self.records))
     }
 
+    /// Whether there are nothing but zeros from `offset` on.
+    pub(super) fn is_zero_from_here(&self) -> io::Result<bool> {
+        let file = File::open(&self.path)?;
+        let (mut at, mut window) = (self.offset, vec![0; READ_BUFFER_BYTES]);
+        loop {
+            let read = read_full_at(&file, &mut window, at)?;
+            if window.iter().take(read).any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            if read < window.len() {
+                return Ok(true);
+            }
+            at += read as u64;
+        }
+    }
+
     /// Where a later group was begun, behind the broken one at `offset`.
     pub(super) fn find_later_group(&self) -> io::Result<Option<u64>> {
         let file = File::open(&self.path)?;

@@ -295,12 +295,16 @@ fn settle_end(
     let file = file.map_err(OpenError::io("open", path))?;
     let torn = reader.length - reader.offset;
     if torn > 0 {
+        // Room that was made ahead of time is what every log has that was not closed.
+        let is_room = reader.is_zero_from_here().map_err(OpenError::io("read", path))?;
         disk.cut(&file, reader.offset).map_err(OpenError::io("cut off the torn end of", path))?;
         crash::point(Point::TornEndCut);
-        tracing::info!(
-            torn_bytes = torn,
-            "the store's log had a torn end that nobody was told of: it is cut off"
-        );
+        if !is_room {
+            tracing::info!(
+                torn_bytes = torn,
+                "the store's log had a torn end that nobody was told of: it is cut off"
+            );
+        }
     }
     let known = match acknowledged.generation == reader.header.generation {
         true => acknowledged.length,

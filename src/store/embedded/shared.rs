@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub(super) waiting: Waiting,
     /// The writer sleeps: whoever has work for it wakes it.
     pub(super) writer_sleeps: bool,
+    /// How many changes that takes.
+    pub(super) writer_wants: u32,
     /// The writer does nothing any more.
     pub(super) writer_has_ended: bool,
     /// The store is being closed.
@@ -63,6 +65,7 @@ impl Shared {
             trouble: None,
             waiting: Waiting::default(),
             writer_sleeps: false,
+            writer_wants: 0,
             writer_has_ended: false,
             stopping: false,
             snapshot_unwanted: false,
@@ -83,6 +86,13 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// There are more changes: wakes the writer if it sleeps and they are as many as it wants.
+    pub(super) fn offer(&self, core: MutexGuard<'_, Core>) {
+        if core.journal.count() >= core.writer_wants {
+            self.wake_writer(core);
+        }
+    }
+
     /// Wakes the writer if it sleeps.
     pub(super) fn wake_writer(&self, mut core: MutexGuard<'_, Core>) {
         if core.writer_sleeps {
@@ -97,6 +107,19 @@ impl Shared {
         core.writer_sleeps = true;
         let mut core = self.work.wait(core).unwrap_or_else(PoisonError::into_inner);
         core.writer_sleeps = false;
+        core
+    }
+
+    /// Sleeps for as long as that, or until there are so many changes, or other work.
+    pub(super) fn sleep_until_offered<'a>(
+        &self,
+        mut core: MutexGuard<'a, Core>,
+        changes: u32,
+        limit: std::time::Duration,
+    ) -> MutexGuard<'a, Core> {
+        core.writer_wants = changes;
+        let mut core = self.sleep_at_most(core, limit);
+        core.writer_wants = 0;
         core
     }
 

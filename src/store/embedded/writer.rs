@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 use std::{io, mem};
 
 use super::Limits;
 use super::acknowledged::AcknowledgedFile;
+use super::crowd::Crowd;
 use super::disk::Disk;
 use super::folder::Folder;
 use super::group::{Group, Kind};
@@ -35,6 +37,8 @@ pub(super) struct Writer {
     log: LogFile,
     /// What is being written.
     group: Group,
+    /// How many changes are worth a wait.
+    crowd: Crowd,
     /// Room for those who are woken after it.
     woken: Vec<Waker>,
     /// Generation of the newest snapshot.
@@ -77,6 +81,7 @@ impl Writer {
             acknowledged,
             acknowledged_is_noted: true,
             group: Group::new(log.next()),
+            crowd: Crowd::default(),
             woken: Vec::new(),
             log,
             base,
@@ -103,6 +108,9 @@ impl Writer {
             };
         }
         self.give_up_snapshot();
+        if let Err(error) = self.log.finish(&self.disk) {
+            tracing::debug!("the store's log keeps room behind its end: {error}");
+        }
         if let Err(error) = self.acknowledged.sync() {
             tracing::warn!("the length of the store's log could not be noted durably: {error}");
         }
@@ -120,6 +128,12 @@ impl Writer {
             }) {
                 return Work::EndSnapshot(ended);
             }
+            if let Some(limit) = self.crowd.patience(core.journal.count())
+                && !core.stopping
+            {
+                core = self.shared.sleep_until_offered(core, self.crowd.expected(), limit);
+                continue;
+            }
             if !core.journal.is_empty() {
                 self.group.reset(core.journal.next(), BUFFER_BYTES_MAX);
                 mem::swap(&mut self.group, &mut core.journal);
@@ -136,13 +150,19 @@ impl Writer {
     /// Returns whether the writer goes on. If not, what comes after the unwritten group must not
     /// be written either: the log would have a gap.
     fn write(&mut self) -> bool {
-        match self.log.append(&self.disk, &mut self.group) {
+        let begun_at = Instant::now();
+        match self.append() {
             Ok(()) => {
+                self.crowd.served(self.group.count(), begun_at.elapsed());
                 self.acknowledge();
                 true
             }
             Err(trouble) => self.overcome(trouble),
         }
+    }
+
+    fn append(&mut self) -> Result<(), Trouble> {
+        self.log.append(&self.disk, &mut self.group, self.limits.log_ahead_bytes)
     }
 
     /// The log is durable as far as it goes: says so.
@@ -169,7 +189,7 @@ impl Writer {
                 return false;
             }
             let overcome = match trouble {
-                Trouble::Write(_) => self.log.append(&self.disk, &mut self.group),
+                Trouble::Write(_) => self.append(),
                 Trouble::Sync(_) => self.renew().map_err(Trouble::Sync),
             };
             match overcome {
@@ -240,6 +260,8 @@ impl Writer {
             return Ok(());
         }
         let (generation, first) = (self.log.generation() + 1, self.log.next());
+        // Of a log that others follow, nothing behind its end is expected.
+        self.log.finish(&self.disk)?;
         self.log = LogFile::create(&self.folder, generation, first).inspect_err(|_| {
             // It may have its name already. The old log goes on, and after more of that a new one
             // which begins here would look like damage.

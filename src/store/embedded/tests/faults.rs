@@ -208,6 +208,38 @@ fn a_snapshot_that_fails_is_tried_again_while_the_log_grows_on() {
 }
 
 #[test]
+fn room_is_made_ahead_once_for_many_changes_and_given_back_at_the_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { log_ahead_bytes: 100_000, ..Limits::default() };
+    let (store, _) = faulty(dir.path(), limits);
+    record_each(&store, 0..1);
+    let with_room = log_bytes(dir.path(), 1);
+    record_each(&store, 1..100);
+    assert_eq!(log_bytes(dir.path(), 1), with_room);
+    // Whoever dies leaves the room behind, which is no damage.
+    let died = copy_of(dir.path());
+    assert_eq!(study_times(&open(died.path()), 100), expected_times(100));
+    drop(store);
+    let closed = log_bytes(dir.path(), 1);
+    assert!(closed < with_room, "{closed} of {with_room} bytes");
+    assert_eq!(study_times(&open(dir.path()), 100), expected_times(100));
+}
+
+#[test]
+fn where_there_is_no_space_for_room_changes_are_taken_as_long_as_they_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty(dir.path(), eager());
+    // The first write of a group that needs room is the one that makes it.
+    faults.writes.store(1, Ordering::SeqCst);
+    record_each(&store, 0..1);
+    assert_eq!(faults.writes.load(Ordering::SeqCst), 0);
+    let without_room = log_bytes(dir.path(), 1);
+    drop(store);
+    assert_eq!(log_bytes(dir.path(), 1), without_room);
+    assert_eq!(study_times(&open(dir.path()), 1), expected_times(1));
+}
+
+#[test]
 fn many_writers_share_a_sync() {
     let dir = tempfile::tempdir().unwrap();
     let (store, faults) = faulty(dir.path(), Limits::default());

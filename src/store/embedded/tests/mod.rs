@@ -45,6 +45,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 fn eager() -> Limits {
     Limits {
         log_bytes_min: 400,
+        log_ahead_bytes: 200,
         retry_after: Duration::from_millis(5),
         snapshot_step_slots: 1,
         ..Limits::default()
