@@ -1,7 +1,9 @@
 //! The daemon: opened in the order of what it needs, stopped in the order of what it owes.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -16,6 +18,7 @@ use crate::admin::{self, Desk};
 use crate::config::running::{Loaded, Running};
 use crate::config::{Config, StoreUrl};
 use crate::connection::accept::{Bell, BindError, Door, Listener};
+use crate::connection::crew::Crew;
 use crate::connection::passed::{Passed, PassedError};
 use crate::connection::registry::Registry;
 use crate::domain::Context;
@@ -57,6 +60,9 @@ pub enum StartError {
     /// The Redis store's configuration makes no sense to the Redis client.
     #[error("the store can't be opened")]
     Redis(#[from] crate::store::Error),
+    /// The threads that serve connections can't be started.
+    #[error("the threads that serve connections can't be started")]
+    Crew(#[source] io::Error),
 }
 
 /// A running daemon.
@@ -71,6 +77,7 @@ pub struct Daemon {
     nightly: Arc<Nightly>,
     door: Arc<Door>,
     bells: Vec<Bell>,
+    crew: Arc<Crew>,
     /// Cancelled when no more requests are to be read.
     stop_serving: CancellationToken,
     /// Cancelled when nothing is owed to anybody any more.
@@ -114,8 +121,14 @@ impl Daemon {
         });
         let nightly = Arc::new(Nightly::new(Arc::clone(&context), stop_serving.clone()));
         let registry = Arc::new(Registry::new(config.admin.closed_connections_max));
-        let door =
-            Arc::new(Door::new(Arc::clone(&context), Arc::clone(&registry), serving.clone()));
+        let crew = Arc::new(Crew::muster(connection_threads(config)).map_err(StartError::Crew)?);
+        let door = Door::new(
+            Arc::clone(&context),
+            Arc::clone(&registry),
+            Arc::clone(&crew),
+            serving.clone(),
+        );
+        let door = Arc::new(door);
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let bells = listeners.iter().map(Listener::bell).collect();
         let daemon = Self {
@@ -126,6 +139,7 @@ impl Daemon {
             nightly,
             door,
             bells,
+            crew,
             stop_serving,
             stop_rest,
             serving,
@@ -145,7 +159,8 @@ impl Daemon {
     /// What tells whether the daemon is alive and well.
     pub fn vitals(&self) -> Vitals {
         let (context, door) = (Arc::clone(&self.context), Arc::clone(&self.door));
-        Vitals::new(context, door, self.bells.clone(), self.serving.clone())
+        let (tasks, crew) = (self.serving.clone(), Arc::clone(&self.crew));
+        Vitals::new(context, door, self.bells.clone(), tasks, crew)
     }
 
     /// Reads the configuration again and goes by it, or says what is wrong with it and goes on as
@@ -191,6 +206,7 @@ impl Daemon {
             health: Arc::clone(&health),
             registry: Arc::clone(&self.registry),
             access: self.door.access(),
+            crew: Arc::clone(&self.crew),
             nightly: Arc::clone(&self.nightly),
             tasks: self.serving.clone(),
             filter,
@@ -238,6 +254,11 @@ impl Daemon {
         if timeout_at(at_least(deadline), self.rest.wait()).await.is_err() {
             tracing::warn!(tasks = self.rest.len(), "the grace period is over, tasks are cut off");
         }
+        if !self.crew.dismiss(at_least(deadline)).await {
+            tracing::warn!(
+                "threads that serve connections are blocked, and left to the process's end"
+            );
+        }
         tracing::info!("stopped");
     }
 
@@ -251,6 +272,15 @@ impl Daemon {
                 tracing::warn!("the store did not close in time; what it acknowledged is safe")
             }
         }
+    }
+}
+
+/// How many threads serve connections. A simulated host has one, on which everything runs.
+fn connection_threads(config: &Config) -> usize {
+    match config.limits.connection_threads {
+        _ if cfg!(feature = "simulation") => 0,
+        0 => available_parallelism().map_or(1, usize::from),
+        threads => threads,
     }
 }
 

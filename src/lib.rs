@@ -29,3 +29,4 @@ pub mod systemd;
 pub mod throttle;
 pub mod tls;
 pub mod upstream;
+pub mod wake;

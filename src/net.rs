@@ -10,11 +10,11 @@ mod system;
 
 #[cfg(feature = "simulation")]
 pub use self::simulated::{
-    TcpListener, TcpStream, are_descriptors_short, forget_readable, keep_alive, listen,
+    TcpListener, TcpStream, are_descriptors_short, forget_readable, hand_over, keep_alive, listen,
     lookup_host, peek, read_now, readable, write_now,
 };
 #[cfg(not(feature = "simulation"))]
 pub use self::system::{
-    TcpListener, TcpStream, are_descriptors_short, forget_readable, keep_alive, listen,
+    TcpListener, TcpStream, are_descriptors_short, forget_readable, hand_over, keep_alive, listen,
     lookup_host, peek, read_now, readable, write_now,
 };

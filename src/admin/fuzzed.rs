@@ -62,6 +62,7 @@ fn router() -> Router {
         metrics: Arc::default(),
     });
     let desk = Desk {
+        crew: Arc::default(),
         context: Arc::clone(&context),
         health: Arc::default(),
         registry: Arc::new(Registry::new(1)),

@@ -24,6 +24,7 @@ use self::answer::Refusal;
 use self::health::Health;
 use self::route::{Route, get};
 use crate::connection::access::Access;
+use crate::connection::crew::Crew;
 use crate::connection::registry::Registry;
 use crate::domain::Context;
 use crate::log;
@@ -41,6 +42,8 @@ pub struct Desk {
     pub health: Arc<Health>,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// Who serves them.
+    pub crew: Arc<Crew>,
     /// Who may speak.
     pub access: Arc<Access>,
     /// The night's work.

@@ -89,7 +89,7 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
         is_alive: desk.health.ailment().is_none(),
         is_ready: picture.degree() != Degree::Unready,
         process,
-        runtime: Runtime::read(),
+        runtime: Runtime::read(desk.crew.runtimes()),
         dependencies: &dependencies,
         night: picture.night.as_ref(),
         stage: desk.nightly.doing().stage(picture.night.as_ref()),

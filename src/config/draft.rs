@@ -200,6 +200,7 @@ fn blank() -> Config {
             request_timeout: Duration::ZERO,
             handshake_timeout: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
+            connection_threads: usize::MAX,
         },
         store: Store {
             url: StoreUrl::Memory,

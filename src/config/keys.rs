@@ -49,6 +49,7 @@ fn of_config() -> Vec<Key<Config>> {
     [
         live(top()),
         section("limits", |config| &mut config.limits, live(limits::keys())),
+        section("limits", |config| &mut config.limits, limits::at_start()),
         section("store", |config| &mut config.store, store()),
         section("store.redis", |config| &mut config.store.redis, redis()),
         section("store.redis.tls", |config| &mut config.store.redis.tls, tls::redis()),

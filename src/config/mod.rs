@@ -222,6 +222,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a stop may take.
     pub shutdown_grace: Duration,
+    /// Threads that serve connections; zero for one for each processor.
+    pub connection_threads: usize,
 }
 
 /// `[store]`

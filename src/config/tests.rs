@@ -70,6 +70,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             request_timeout: Duration::from_secs(8),
             handshake_timeout: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(20),
+            connection_threads: 0,
         },
         store: Store {
             url: StoreUrl::Embedded(PathBuf::from("./stated-data")),
@@ -180,7 +181,7 @@ framing = "lenght4"
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
              max_connections_per_address, max_frames_per_second, max_unread_reply_bytes, \
              max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, request_timeout, \
-             handshake_timeout, shutdown_grace",
+             handshake_timeout, shutdown_grace, connection_threads",
             "stated.toml:4:17: limits.max_in_flight: found 0, expected a whole number from 1 to \
              65536",
             "stated.toml:5:19: limits.request_timeout: found 8 (a number without a unit), \
@@ -353,7 +354,7 @@ fn a_file_that_is_not_toml_is_told_line_by_line_with_the_mistakes_that_are_certa
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
              max_connections_per_address, max_frames_per_second, max_unread_reply_bytes, \
              max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, request_timeout, \
-             handshake_timeout, shutdown_grace",
+             handshake_timeout, shutdown_grace, connection_threads",
             "stated.toml:5:9: not TOML: string values must be quoted",
             "stated.toml:6:1: not TOML: duplicate key level",
         ],

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::{Access, is_near};
 use super::account::{Account, Origin};
+use super::crew::Crew;
 use super::frame::Framing;
 use super::neighbours::{Neighbour, Neighbours};
 use super::passed::Passed;
@@ -78,6 +79,7 @@ pub struct Bell {
 pub struct Door {
     shared: Arc<Shared>,
     registry: Arc<Registry>,
+    crew: Arc<Crew>,
     places: Places,
     neighbours: Arc<Neighbours>,
     /// Cancelled when nobody is let in any more.
@@ -142,11 +144,16 @@ impl Bell {
 
 impl Door {
     /// A door with `limits.max_connections` places.
-    pub fn new(context: Arc<Context>, registry: Arc<Registry>, tasks: TaskTracker) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        registry: Arc<Registry>,
+        crew: Arc<Crew>,
+        tasks: TaskTracker,
+    ) -> Self {
         let places = Places::new(context.running.now().config.limits.max_connections);
         let shared = Arc::new(Shared::new(context, tasks));
         let closed = CancellationToken::new();
-        Self { shared, registry, places, neighbours: Arc::default(), closed }
+        Self { shared, registry, crew, places, neighbours: Arc::default(), closed }
     }
 
     /// Connections being served.
@@ -285,6 +292,14 @@ impl Door {
             }
             return;
         };
+        let berth = self.crew.berth();
+        let stream = match berth.adopt(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::error!(%peer, "a peer can't be served: {error}");
+                return;
+            }
+        };
         if let Err(error) = set_options(&stream) {
             tracing::debug!(%peer, "the peer's socket keeps its defaults: {error}");
         }
@@ -297,11 +312,12 @@ impl Door {
         match acceptor {
             None => {
                 let mut connection = Connection::new(stream, account, shared);
-                self.shared.tasks.spawn(async move { guest.leave(connection.serve().await) });
+                let served = async move { guest.leave(connection.serve().await) };
+                berth.spawn(&self.shared.tasks, served);
             }
             Some(acceptor) => {
                 let served = serve_over_tls(stream, acceptor, account, shared);
-                self.shared.tasks.spawn(async move { guest.leave(served.await) });
+                berth.spawn(&self.shared.tasks, async move { guest.leave(served.await) });
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod account;
 mod admission;
 mod buffers;
 mod closing;
+pub mod crew;
 mod deadlines;
 pub mod frame;
 #[cfg(any(test, fuzzing))]

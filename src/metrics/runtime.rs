@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeMetrics};
 
 /// The runtime at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,16 +18,20 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Of the runtime in which it is called; nothing but zeros outside of one.
-    pub fn read() -> Self {
-        let Ok(runtime) = Handle::try_current() else { return Self::default() };
-        let metrics = runtime.metrics();
-        let workers = metrics.num_workers();
+    /// Of the runtime in which it is called, if it is in one, and of those others.
+    pub fn read(others: impl Iterator<Item = RuntimeMetrics>) -> Self {
+        let here = Handle::try_current().ok().map(|runtime| runtime.metrics());
+        here.into_iter().chain(others).fold(Self::default(), |sum, runtime| sum.and(&runtime))
+    }
+
+    fn and(self, runtime: &RuntimeMetrics) -> Self {
+        let workers = runtime.num_workers();
+        let busy = (0..workers).map(|worker| runtime.worker_total_busy_duration(worker));
         Self {
-            workers,
-            tasks: metrics.num_alive_tasks(),
-            queued: metrics.global_queue_depth(),
-            busy: (0..workers).map(|worker| metrics.worker_total_busy_duration(worker)).sum(),
+            workers: self.workers + workers,
+            tasks: self.tasks + runtime.num_alive_tasks(),
+            queued: self.queued + runtime.global_queue_depth(),
+            busy: self.busy + busy.sum::<Duration>(),
         }
     }
 }
@@ -41,14 +45,18 @@ mod tests {
         let tasks = tokio_util::task::TaskTracker::new();
         let (release, released) = tokio::sync::oneshot::channel::<()>();
         let waiting = tasks.spawn(released);
-        let found = Runtime::read();
+        let found = Runtime::read(std::iter::empty());
         assert_eq!((found.workers, found.tasks), (2, 1));
+        let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let both = Runtime::read(std::iter::once(other.metrics()));
+        assert_eq!((both.workers, both.tasks), (3, 1));
+        other.shutdown_background();
         drop(release);
         assert!(waiting.await.unwrap().is_err());
     }
 
     #[test]
     fn outside_of_a_runtime_there_is_nothing() {
-        assert_eq!(Runtime::read(), Runtime::default());
+        assert_eq!(Runtime::read(std::iter::empty()), Runtime::default());
     }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use futures_util::FutureExt as _;
 use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use turmoil::net as simulated;
 
 /// One in so many reads and writes is cut short, to fewer bytes than most messages have.
@@ -188,6 +189,11 @@ pub async fn readable(stream: &TcpStream) -> io::Result<()> {
 
 /// Nothing is remembered.
 pub fn forget_readable(_: &TcpStream) {}
+
+/// A simulated host has one runtime.
+pub fn hand_over(stream: TcpStream, _: &Handle) -> io::Result<TcpStream> {
+    Ok(stream)
+}
 
 /// A simulated socket takes no descriptor.
 pub fn are_descriptors_short(_: &TcpStream) -> bool {

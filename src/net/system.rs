@@ -8,6 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::TcpSocket;
 pub use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::runtime::Handle;
 
 /// Listens on an address; the kernel keeps `backlog` connections until somebody accepts them.
 pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
@@ -52,6 +53,13 @@ pub async fn readable(stream: &TcpStream) -> io::Result<()> {
 pub fn forget_readable(stream: &TcpStream) {
     let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
     drop(stream.try_io(Interest::READABLE, nothing));
+}
+
+/// Gives a socket to another runtime, which tells from then on what becomes of it.
+pub fn hand_over(stream: TcpStream, to: &Handle) -> io::Result<TcpStream> {
+    let stream = stream.into_std()?;
+    let _within = to.enter();
+    TcpStream::from_std(stream)
 }
 
 /// Whether peers have all the file descriptors that are for them.

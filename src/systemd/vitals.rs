@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::connection::accept::{Bell, Door};
+use crate::connection::crew::Crew;
 use crate::domain::Context;
 use crate::store::{Night, StateStore};
 
@@ -55,6 +56,7 @@ pub struct Vitals {
     door: Arc<Door>,
     bells: Vec<Bell>,
     tasks: TaskTracker,
+    crew: Arc<Crew>,
     workers: Vec<Turns>,
 }
 
@@ -73,8 +75,9 @@ impl Vitals {
         door: Arc<Door>,
         bells: Vec<Bell>,
         tasks: TaskTracker,
+        crew: Arc<Crew>,
     ) -> Self {
-        Self { context, door, bells, tasks, workers: Vec::new() }
+        Self { context, door, bells, tasks, crew, workers: Vec::new() }
     }
 
     /// Whether the daemon stops: its listeners are closed, and nobody rings there.
@@ -137,16 +140,18 @@ impl Vitals {
 
     /// A worker that has not moved since the last look.
     fn stuck_worker(&mut self) -> Option<usize> {
-        let now = turns(&Handle::current().metrics());
+        let runtimes = std::iter::once(Handle::current().metrics()).chain(self.crew.runtimes());
+        let now: Vec<_> = runtimes.flat_map(|runtime| turns(&runtime)).collect();
         let before = std::mem::replace(&mut self.workers, now);
         let stuck = |(now, before): (&Turns, &Turns)| now.parks % 2 == 0 && now == before;
         self.workers.iter().zip(&before).position(stuck)
     }
 
     async fn check_queue(&self, patience: Duration) -> Result<(), Ailment> {
-        match timeout(patience, self.tasks.spawn(async {})).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Ailment::Queue(patience)),
+        let is_run = matches!(timeout(patience, self.tasks.spawn(async {})).await, Ok(Ok(())));
+        match is_run && self.crew.answers(&self.tasks, patience).await {
+            true => Ok(()),
+            false => Err(Ailment::Queue(patience)),
         }
     }
 }

@@ -96,3 +96,14 @@ pub(super) fn keys() -> Vec<Key<Limits>> {
         ),
     ]
 }
+
+/// What only a restart puts in force.
+pub(super) fn at_start() -> Vec<Key<Limits>> {
+    vec![key(
+        "connection_threads",
+        "0",
+        count(0..=1024, |limits: &mut Limits| &mut limits.connection_threads),
+        "Threads that serve connections, each connection by one of them for all its life; 0 for one \
+         for each processor.",
+    )]
+}

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 
 use super::group::Group;
 use super::record;
@@ -14,6 +13,7 @@ use crate::store::night::{Batch, Night, PastNight};
 use crate::store::state::State;
 use crate::store::state::entry::Entry;
 use crate::store::state::journal::Journal;
+use crate::wake::Sleepers;
 
 /// The state behind its lock, and what the writer waits for.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl Shared {
 
     /// Everything up to there is durable. Who waits for what the writer took is to be woken: they
     /// come into `woken`, which is empty.
-    pub(super) fn set_durable(&self, position: u64, woken: &mut Vec<Waker>) {
+    pub(super) fn set_durable(&self, position: u64, woken: &mut Sleepers) {
         // Before the lock: whoever has it next and still finds too little is in the list.
         self.durable.store(position, Ordering::Release);
         self.core().waiting.end(woken);
@@ -170,9 +170,9 @@ impl Shared {
     pub(super) fn alarm(&self, mut core: MutexGuard<'_, Core>, trouble: Arc<str>) {
         core.trouble = Some(trouble);
         self.alarms.fetch_add(1, Ordering::AcqRel);
-        let everybody = core.waiting.take_all();
+        let mut everybody = core.waiting.take_all();
         drop(core);
-        everybody.into_iter().for_each(Waker::wake);
+        everybody.wake();
     }
 }
 

@@ -11,14 +11,15 @@ use std::task::{Context, Poll, Waker};
 
 use super::shared::{Core, Shared};
 use crate::store::{Error, Result};
+use crate::wake::Sleepers;
 
 /// Who is to be woken.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// When changes are durable that the writer has not taken yet.
-    pending: Vec<Waker>,
+    pending: Sleepers,
     /// When those are that it is writing.
-    writing: Vec<Waker>,
+    writing: Sleepers,
 }
 
 /// Ready when everything up to a change is durable, or won't be for now.
@@ -37,12 +38,12 @@ impl Waiting {
     }
 
     /// The writer has written what it took: swaps those who wait for it for the given list.
-    pub(super) fn end(&mut self, woken: &mut Vec<Waker>) {
+    pub(super) fn end(&mut self, woken: &mut Sleepers) {
         mem::swap(&mut self.writing, woken);
     }
 
     /// Everybody, as there is something to know.
-    pub(super) fn take_all(&mut self) -> Vec<Waker> {
+    pub(super) fn take_all(&mut self) -> Sleepers {
         self.begin();
         mem::take(&mut self.writing)
     }
@@ -64,10 +65,7 @@ impl<'a> Durable<'a> {
             true => &mut waiting.pending,
             false => &mut waiting.writing,
         };
-        // Operations of one connection mostly come one after the other.
-        if !list.last().is_some_and(|last| last.will_wake(waker)) {
-            list.push(waker.clone());
-        }
+        list.add(waker);
         self.known = Some((waker.clone(), self.shared.alarms()));
     }
 }
@@ -111,7 +109,7 @@ pub(super) async fn writer_ended(shared: &Shared) {
         if core.writer_has_ended {
             return Poll::Ready(());
         }
-        core.waiting.pending.push(task.waker().clone());
+        core.waiting.pending.add(task.waker());
         Poll::Pending
     })
     .await;

@@ -2,7 +2,6 @@
 //! does so again at once. What arrives during a sync shares the next one.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 use std::{io, mem};
@@ -20,6 +19,7 @@ use super::snapshot::{self, EndOfSnapshot, Written};
 use super::waiting::EndOfWriter;
 use crate::crash::{self, Point};
 use crate::log::chain;
+use crate::wake::Sleepers;
 
 /// Memory a buffer keeps after a burst.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
@@ -40,7 +40,7 @@ pub(super) struct Writer {
     /// How many changes are worth a wait.
     crowd: Crowd,
     /// Room for those who are woken after it.
-    woken: Vec<Waker>,
+    woken: Sleepers,
     /// Generation of the newest snapshot.
     base: u64,
     /// Size of the newest snapshot, or the limit below which it does not count.
@@ -82,7 +82,7 @@ impl Writer {
             acknowledged_is_noted: true,
             group: Group::new(log.next()),
             crowd: Crowd::default(),
-            woken: Vec::new(),
+            woken: Sleepers::default(),
             log,
             base,
             base_bytes,
@@ -176,7 +176,7 @@ impl Writer {
         crash::point(Point::GroupNoted);
         let durable = self.log.next() - 1;
         self.shared.set_durable(durable, &mut self.woken);
-        self.woken.drain(..).for_each(Waker::wake);
+        self.woken.wake();
     }
 
     /// Refuses changes and tries again until the disk takes what is pending: `true`; or until the

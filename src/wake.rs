@@ -1,0 +1,184 @@
+//! Wakes many tasks of one thread with one call.
+//!
+//! To wake a task on the runtime of another thread takes a system call, for each of them. A thread that
+//! serves connections can be handed all at once instead: that takes one, and what remains is done by
+//! the thread itself, where it costs next to nothing.
+
+use std::cell::OnceCell;
+use std::future::poll_fn;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use futures_util::task::AtomicWaker;
+
+thread_local! {
+    static HERE: OnceCell<Arc<Hub>> = const { OnceCell::new() };
+}
+
+/// Takes in whom a thread is to wake.
+#[derive(Debug, Default)]
+struct Hub {
+    ready: Mutex<Vec<Waker>>,
+    /// Wakes the hub itself.
+    own: AtomicWaker,
+}
+
+/// Tasks that wait for the same, each with its thread's hub.
+#[derive(Debug, Default)]
+pub struct Sleepers {
+    /// One for each thread; those that have no hub share one.
+    shelves: Vec<Shelf>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    hub: Option<Arc<Hub>>,
+    wakers: Vec<Waker>,
+}
+
+/// Wakes the tasks of this thread that are handed to it. Never ready: for a thread that runs it beside
+/// its tasks, on a runtime of its own, and for nothing else.
+pub async fn keep_hub() {
+    let hub = HERE.with(|here| Arc::clone(here.get_or_init(Arc::default)));
+    let mut woken = Vec::new();
+    poll_fn(|task| {
+        // First, so that whoever comes after the look is heard.
+        hub.own.register(task.waker());
+        mem::swap(&mut *hub.ready(), &mut woken);
+        woken.drain(..).for_each(Waker::wake);
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+impl Hub {
+    fn ready(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sleepers {
+    /// One more, which asks on its own thread. The same twice in a row is there once.
+    pub fn add(&mut self, waker: &Waker) {
+        HERE.with(|here| {
+            let wakers = self.shelf(here.get());
+            if !wakers.last().is_some_and(|last| last.will_wake(waker)) {
+                wakers.push(waker.clone());
+            }
+        });
+    }
+
+    /// Those of the other too, which is empty then.
+    pub fn append(&mut self, other: &mut Self) {
+        if self.shelves.is_empty() {
+            return mem::swap(self, other);
+        }
+        for shelf in &mut other.shelves {
+            self.shelf(shelf.hub.as_ref()).append(&mut shelf.wakers);
+        }
+    }
+
+    /// Wakes all of them.
+    pub fn wake(&mut self) {
+        for Shelf { hub, wakers } in
+            self.shelves.iter_mut().filter(|shelf| !shelf.wakers.is_empty())
+        {
+            match hub {
+                Some(hub) => {
+                    hub.ready().append(wakers);
+                    hub.own.wake();
+                }
+                None => wakers.drain(..).for_each(Waker::wake),
+            }
+        }
+    }
+
+    fn shelf(&mut self, hub: Option<&Arc<Hub>>) -> &mut Vec<Waker> {
+        let is_it = |shelf: &Shelf| shelf.hub.as_ref().map(Arc::as_ptr) == hub.map(Arc::as_ptr);
+        let at = self.shelves.iter().position(is_it).unwrap_or(self.shelves.len());
+        if at == self.shelves.len() {
+            self.shelves.push(Shelf { hub: hub.cloned(), wakers: Vec::new() });
+        }
+        &mut self.shelves[at].wakers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::task::Wake;
+    use std::thread;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counted() -> (Arc<Count>, Waker) {
+        let count = Arc::<Count>::default();
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    #[test]
+    fn whoever_has_no_hub_is_woken_at_once_and_once() {
+        let (count, waker) = counted();
+        let (mut sleepers, mut more) = (Sleepers::default(), Sleepers::default());
+        sleepers.add(&waker);
+        sleepers.add(&waker);
+        more.add(&counted().1);
+        sleepers.append(&mut more);
+        sleepers.wake();
+        sleepers.wake();
+        more.wake();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn tasks_of_a_thread_with_a_hub_are_woken_by_that_thread() {
+        let (sleep, slept) = mpsc::channel();
+        let (woken, told) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let tasks = tokio_util::task::TaskTracker::new();
+                for _ in 0..3 {
+                    let (sleep, woken) = (sleep.clone(), woken.clone());
+                    let mut is_first = true;
+                    let task = poll_fn(move |task| {
+                        if !mem::take(&mut is_first) {
+                            woken.send(thread::current().id()).unwrap();
+                            return Poll::Ready(());
+                        }
+                        let mut sleepers = Sleepers::default();
+                        sleepers.add(task.waker());
+                        sleep.send(sleepers).unwrap();
+                        Poll::Pending
+                    });
+                    drop(tasks.spawn(task));
+                }
+                tasks.close();
+                tokio::select! {
+                    biased;
+                    () = keep_hub() => {}
+                    () = tasks.wait() => {}
+                }
+            });
+        });
+        let mut all = Sleepers::default();
+        for mut one in slept.iter().take(3) {
+            all.append(&mut one);
+        }
+        all.wake();
+        let there = thread.thread().id();
+        assert_eq!(told.iter().take(3).collect::<Vec<_>>(), [there; 3]);
+        thread.join().unwrap();
+    }
+}
