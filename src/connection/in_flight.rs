@@ -12,6 +12,7 @@ use super::late::Late;
 use super::request::Request;
 use super::route::{self, Answer, Error, Touches};
 use super::{Shared, memory};
+use crate::clock;
 use crate::config::Limits;
 use crate::domain::Call;
 use crate::error::Code;
@@ -101,7 +102,7 @@ impl InFlight {
             Some(user) => self.turns.next(user),
             None => Turn::alone(),
         };
-        let (kind, taken_at) = (Kind::of(&request), Instant::now());
+        let (kind, taken_at) = (Kind::of(&request), clock::begin());
         let answer_by = taken_at + timeout;
         let call = Call { deadline: answer_by - timeout / ANSWER_MARGIN, turn };
         let touches = match self.shared.context.store.in_call_order() {
@@ -119,7 +120,7 @@ impl InFlight {
 
     /// Takes in what is answered already.
     pub(super) fn push_error(&mut self, kind: Kind, error: Error) {
-        let now = Instant::now();
+        let now = clock::begin();
         self.push(Entry {
             touches: Touches::Nothing,
             kind,
@@ -227,7 +228,10 @@ impl InFlight {
         self.bytes -= bytes;
         let requests = &self.shared.context.metrics.requests;
         match state {
-            Progress::Done(_) => requests.answered(kind, error, taken_at.elapsed()),
+            Progress::Done(_) => {
+                let took = clock::begin().saturating_duration_since(taken_at);
+                requests.answered(kind, error, took);
+            }
             Progress::Held(..) | Progress::Working(_) => requests.dropped(1),
         }
     }

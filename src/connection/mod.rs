@@ -41,6 +41,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep, timeout_at};
 use tokio_util::io::poll_read_buf;
 
+use crate::clock;
 use crate::config::Limits;
 use crate::metrics::connections::{CloseReason, Connections};
 use crate::metrics::requests::Kind;
@@ -185,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Does whatever can be done now; ready when all is read, answered and written, or the peer does
     /// not take what is written.
     fn poll_exchange(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<Exchanged>> {
+        let _pass = clock::Pass::begin();
         // Whether all of it is done shows in what can be answered.
         let _done: Poll<()> = self.in_flight.poll_work(task);
         let limits = self.shared.limits();

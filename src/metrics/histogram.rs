@@ -11,6 +11,18 @@ pub const BOUNDS: [f64; 18] = [
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// The same in whole numbers, by which durations are sorted in.
+const BOUNDS_NANOS: [u64; BOUNDS.len()] = {
+    let mut nanos = [0; BOUNDS.len()];
+    let mut at = 0;
+    while at < BOUNDS.len() {
+        // Half a nanosecond more, as a bound may have no exact number.
+        nanos[at] = (BOUNDS[at] * 1e9 + 0.5) as u64;
+        at += 1;
+    }
+    nanos
+};
+
 /// Durations by size.
 #[derive(Debug, Default)]
 pub struct Histogram {
@@ -31,12 +43,11 @@ pub struct Snapshot {
 impl Histogram {
     /// Counts one.
     pub fn record(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let at = BOUNDS.partition_point(|bound| *bound < seconds);
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let at = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
         if let Some(bucket) = self.buckets.get(at) {
             bucket.fetch_add(1, Relaxed);
         }
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.sum_nanos.fetch_add(nanos, Relaxed);
     }
 

@@ -1,13 +1,16 @@
 //! A store that counts what it does: how long each operation takes, and how often it fails.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, ClosedBy, NextBatch, Night, PastNight, Plan};
 use super::redis::RedisStore;
 use super::redis::links::LinkFigures;
 use super::{Error, KeepOnline, Result, StateStore, Store};
+use crate::clock;
 use crate::crash::{self, Point};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 use crate::metrics::histogram::{Histogram, Snapshot};
@@ -187,13 +190,13 @@ impl Observed {
     }
 
     fn begin(&self, operation: Operation) -> Begun<'_> {
-        Begun { counts: &self.counts, operation, at: Instant::now() }
+        Begun { counts: &self.counts, operation, at: clock::begin() }
     }
 }
 
 impl Begun<'_> {
     fn end<T>(self, result: Result<T>) -> Result<T> {
-        let took: Duration = self.at.elapsed();
+        let took: Duration = clock::end().saturating_duration_since(self.at);
         if let Some(counts) = self.counts.here().get(self.operation as usize) {
             counts.durations.record(took);
             if result.is_err() {
