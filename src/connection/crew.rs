@@ -191,7 +191,7 @@ mod tests {
         let tasks = TaskTracker::new();
         assert!(crew.answers(&tasks, Duration::from_secs(60)).await);
         let (release, released) = std::sync::mpsc::channel::<()>();
-        crew.berth().spawn(&tasks, async move { drop(released.recv()) });
+        crew.berth().spawn(&tasks, async move { assert!(released.recv().is_err()) });
         assert!(!crew.answers(&tasks, Duration::from_millis(20)).await);
         drop(release);
         assert!(crew.answers(&tasks, Duration::from_secs(60)).await);

@@ -7,6 +7,7 @@ use crate::domain::{Day, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserT
 use crate::store::night::{Batch, ClosedBy, ClosedDay, Night, PastNight};
 use crate::store::state::State;
 use crate::store::state::entry::Entry;
+use crate::store::state::sealed::SealedTimes;
 
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
@@ -206,9 +207,9 @@ impl<'a> Cursor<'a> {
         let session = if has(HAS_SESSION) { Some(self.session()?) } else { None };
         let study_time = if has(HAS_STUDY_TIME) { Some(self.study_time()?) } else { None };
         let count = self.count()?;
-        let mut closed = Vec::with_capacity(count);
+        let mut closed = SealedTimes::default();
         for _ in 0..count {
-            closed.push((Day(self.number()?), self.optional_time()?));
+            closed.push(Day(self.number()?), self.optional_time()?);
         }
         let (live, listed, fresh) = (has(LIVE), has(LISTED), has(FRESH));
         Ok(Entry { user, room, session, study_time, day, live, listed, fresh, closed, stamp: 0 })
@@ -343,7 +344,7 @@ mod tests {
                 day: Day(day),
                 listed,
                 fresh,
-                closed,
+                closed: closed.into_iter().collect(),
                 stamp: 0,
             },
         )

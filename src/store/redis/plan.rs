@@ -83,7 +83,7 @@ fn read_entry(user: &UserId, reply: Reply, style: FieldStyle, today: Today) -> O
     };
     for (field, time) in &fields {
         if let Some(day) = field.strip_prefix("sealed:").and_then(|day| day.parse().ok()) {
-            entry.closed.push((Day(day), read_time(time)?));
+            entry.closed.push(Day(day), read_time(time)?);
         }
     }
     Some(entry)

@@ -203,8 +203,7 @@ impl State {
         let Some(slot) = self.table.find_user(user) else { return };
         let entry = self.table.entry_mut(slot);
         entry.settle(today);
-        entry.closed.retain(|(closed, _)| *closed != day);
-        entry.closed.shrink_to_fit();
+        entry.closed.remove(day);
         let kept_online = entry.live && keep == KeepOnline::Yes;
         if entry.fresh || kept_online || !entry.closed.is_empty() {
             entry.stamp = journal.position();

@@ -15,6 +15,7 @@ mod lookup;
 mod pages;
 mod plan;
 mod rooms;
+pub mod sealed;
 mod table;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};

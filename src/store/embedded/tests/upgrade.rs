@@ -44,13 +44,13 @@ fn entry(name: &str, room: Option<i64>, session: Option<&str>, day: u64, time: &
 
 fn expected_entries() -> Vec<Entry> {
     let mut u1 = entry("u1", Some(8), Some("s1b"), 3, "");
-    u1.closed = vec![(Day(1), of("01:30:00")), (Day(2), of("00:05:00"))];
+    u1.closed = [(Day(1), of("01:30:00")), (Day(2), of("00:05:00"))].into_iter().collect();
     let mut u2 = entry("u2", Some(7), Some("s2"), 2, "00:20:00");
-    (u2.live, u2.closed) = (false, vec![(Day(1), of("02:00:00"))]);
+    (u2.live, u2.closed) = (false, [(Day(1), of("02:00:00"))].into_iter().collect());
     let mut u4 = entry("u4", None, None, 1, "04:00:00");
     u4.listed = true;
     let mut u5 = entry("u5", Some(-7), Some("s5"), 4, "00:01:00");
-    u5.closed = vec![(Day(2), None), (Day(3), of("00:31:00"))];
+    u5.closed = [(Day(2), None), (Day(3), of("00:31:00"))].into_iter().collect();
     let u6 = entry("u6", None, None, 3, "00:06:00");
     let mut ga = entry("가", None, None, 1, "03:30:00");
     ga.listed = true;
