@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::child::Server;
-use super::load::{Load, Pace, Speech};
+use super::load::{Load, Pace, REPLY_MAX, Speech};
 use super::messages::Mix;
 use super::report::p99;
 use super::table::{Figures, Goal, Row};
@@ -87,6 +87,7 @@ impl Effort {
             pace,
             warm_up: self.warm_up,
             duration: self.duration,
+            reply_max: REPLY_MAX,
             threads: threads(),
         }
     }
