@@ -15,6 +15,7 @@ mod redis_benchmark;
 mod report;
 mod suite;
 mod table;
+mod tail;
 mod tally;
 
 use std::io;

@@ -222,6 +222,15 @@ impl Spread {
         Self { min: at(0), median, max: at(figures.len().saturating_sub(1)) }
     }
 
+    /// As above, but so much of the figures lies below the least and as much above the greatest.
+    pub(super) fn within(figures: impl IntoIterator<Item = f64>, left_out: f64) -> Self {
+        let mut figures: Vec<f64> = figures.into_iter().collect();
+        figures.sort_by(f64::total_cmp);
+        let left_out = (figures.len() as f64 * left_out) as usize;
+        let kept = figures.len().saturating_sub(2 * left_out);
+        Self::of(figures.into_iter().skip(left_out).take(kept))
+    }
+
     pub(super) fn json(self) -> Value {
         json!({"min": self.min, "median": self.median, "max": self.max})
     }
@@ -241,6 +250,8 @@ mod tests {
         assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.5, 4.0));
         assert_eq!(Spread::of([3.0, 1.0, 2.0]).median, 2.0);
         assert_eq!(Spread::of([]).median, 0.0);
+        let within = Spread::within((0..20).rev().map(f64::from), 0.05);
+        assert_eq!((within.min, within.median, within.max), (1.0, 9.5, 18.0));
     }
 
     #[test]
