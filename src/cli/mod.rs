@@ -16,6 +16,7 @@ mod serve;
 mod signals;
 mod status;
 mod tls;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

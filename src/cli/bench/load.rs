@@ -18,13 +18,14 @@ use super::messages::{Frames, Mix, Script};
 use super::open::{Pacer, Schedule};
 use super::peer::{Peer, lock};
 use super::process::Process;
-use super::tally::{Round, Tally};
+use super::tally::{Round, Tally, Times};
 use crate::connection::frame::Framing;
 
 /// How long making a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long replies are waited for after the end of a round: the fleet's clients give up then.
-const REPLY_MAX: Duration = Duration::from_secs(10);
+/// How long replies are waited for after the end of a round unless told otherwise: the fleet's clients give
+/// up then.
+pub(super) const REPLY_MAX: Duration = Duration::from_secs(10);
 
 /// What is put on a server.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(super) struct Load {
     pub(super) pace: Pace,
     pub(super) warm_up: Duration,
     pub(super) duration: Duration,
+    /// How long replies are waited for after its end.
+    pub(super) reply_max: Duration,
     pub(super) threads: usize,
 }
 
@@ -99,7 +102,11 @@ impl Window {
     fn beginning(start: Instant, load: &Load) -> Self {
         let counts_from = start + load.warm_up;
         let end = counts_from + load.duration;
-        Self { start, counts_from, end, gives_up: end + REPLY_MAX }
+        Self { start, counts_from, end, gives_up: end + load.reply_max }
+    }
+
+    pub(super) fn counts(&self, moment: Instant) -> bool {
+        (self.counts_from..self.end).contains(&moment)
     }
 }
 
@@ -115,13 +122,13 @@ pub(super) fn round(target: Target, load: &Load) -> Result<Round, Error> {
         failed: AtomicBool::new(false),
         window: OnceLock::new(),
     };
-    let (tallies, cpu) = thread::scope(|scope| {
+    let (tallies, times) = thread::scope(|scope| {
         let common = &common;
         let drive = |thread| scope.spawn(move || drive(common, thread, threads));
         let threads: Vec<_> = (0..threads).map(drive).collect();
-        let cpu = watch(common);
+        let times = watch(common);
         let tallies: Vec<_> = threads.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        (tallies, cpu)
+        (tallies, times)
     });
     let mut tally = Tally::new();
     for part in tallies {
@@ -131,8 +138,9 @@ pub(super) fn round(target: Target, load: &Load) -> Result<Round, Error> {
     let last = tally.last().unwrap_or(window.end).max(window.end);
     Ok(Round {
         elapsed: last - window.counts_from,
+        counted: load.duration,
         tally,
-        cpu,
+        times,
         resident_bytes: target.process.and_then(Process::resident_bytes),
     })
 }
@@ -159,18 +167,22 @@ impl Common<'_> {
     }
 }
 
-/// The time the server computes from where the round counts to its end.
+/// What the server's processors did from where the round counts to its end.
 #[expect(clippy::disallowed_methods, reason = "a thread that no task runs on")]
-fn watch(common: &Common<'_>) -> Option<Duration> {
+fn watch(common: &Common<'_>) -> Option<Times> {
     if !common.all_connected(true) {
         return None;
     }
     let window = common.window();
-    let cpu = || common.target.process.and_then(Process::cpu);
+    let process = common.target.process?;
+    let look = || Some([process.cpu()?, process.processors_busy()?, process.waited()?]);
     thread::sleep(window.counts_from.saturating_duration_since(Instant::now()));
-    let before = cpu()?;
+    let before = look()?;
     thread::sleep(window.end.saturating_duration_since(Instant::now()));
-    Some(cpu()?.saturating_sub(before))
+    let after = look()?;
+    let [cpu, busy, waited] = [0, 1, 2].map(|at| after[at].saturating_sub(before[at]));
+    // A thread waits for others of its own process too, and others may run while none waits.
+    Some(Times { cpu, lost: waited.min(busy.saturating_sub(cpu)) })
 }
 
 /// The part of one thread.

@@ -15,6 +15,7 @@ mod redis_benchmark;
 mod report;
 mod suite;
 mod table;
+mod tail;
 mod tally;
 
 use std::io;
@@ -68,6 +69,9 @@ pub(super) struct BenchArgs {
     /// Before each round, load that is not counted
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     warm_up: Duration,
+    /// How long replies are waited for after a round
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    reply_max: Duration,
     /// Send this many requests a second, whatever becomes of them, and count latency from when
     /// each was due; without it, the next request waits for a reply
     #[arg(long, value_name = "N", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -84,7 +88,7 @@ pub(super) struct BenchArgs {
     /// Start everything that is needed, measure what the project promises, and print its table
     #[arg(long, conflicts_with_all = [
         "addr", "framing", "connections", "in_flight", "mix", "users", "duration", "rounds",
-        "warm_up", "rate", "threads", "pid", "reference",
+        "warm_up", "reply_max", "rate", "threads", "pid", "reference",
     ])]
     suite: bool,
     /// With --suite: three short rounds of each, to see that it works
@@ -246,6 +250,7 @@ fn load(args: &BenchArgs) -> Load {
         },
         warm_up: args.warm_up,
         duration: args.duration,
+        reply_max: args.reply_max,
         threads: args.threads.map_or_else(threads, |threads| threads as usize),
     }
 }

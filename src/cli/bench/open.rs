@@ -14,8 +14,11 @@ use super::messages::Script;
 use super::peer::lock;
 use super::tally::Tally;
 
-/// Between two attempts to send what a server does not take.
-const RETRY_EVERY: Duration = Duration::from_millis(1);
+/// From one write on a connection to the next: what becomes due meanwhile goes with it, and what a
+/// server does not take is tried again. Latency counts from when a request was due all the same.
+const WRITE_EVERY: Duration = Duration::from_millis(1);
+/// Of requests that are due but not taken, so many bytes are ready; the others are a number.
+const UNSENT_BYTES: usize = 64 * 1024;
 
 /// When the requests of one connection are due: the connections take turns.
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +38,19 @@ pub(super) struct Pacer {
     tally: Arc<Mutex<Tally>>,
 }
 
+/// The sending side of a connection.
 #[derive(Debug)]
 struct Paced {
     stream: net::TcpStream,
     schedule: Schedule,
+    /// When the first of those is due that are not yet.
+    due: Instant,
     script: Script,
+    /// Requests that are due, and not among the unsent bytes.
+    unmade: u64,
     unsent: BytesMut,
+    /// When the next write may be.
+    writes_from: Instant,
 }
 
 impl Schedule {
@@ -73,64 +83,90 @@ impl Pacer {
     ) -> io::Result<TcpStream> {
         let stream = stream.into_std()?;
         let reading = TcpStream::from_std(stream.try_clone()?)?;
-        self.paced.push(Paced { stream, schedule, script, unsent: BytesMut::new() });
+        self.paced.push(Paced {
+            stream,
+            schedule,
+            due: schedule.due(),
+            script,
+            unmade: 0,
+            unsent: BytesMut::new(),
+            writes_from: self.window.start,
+        });
         Ok(reading)
     }
 
     /// Sends until the window ends, then what is left.
     pub(super) fn run(mut self) {
-        // The connections' turns come in their order, again and again.
-        'sending: loop {
-            for paced in 0..self.paced.len() {
-                let due = self.paced[paced].schedule.due();
-                if due >= self.window.end {
-                    break 'sending;
-                }
-                self.wait_until(due);
-                let paced = &mut self.paced[paced];
-                paced.schedule.advance();
-                paced.script.put_next(&mut paced.unsent);
-                lock(&self.tally).count_sent(1);
-                paced.send();
-            }
-        }
-        while self.send_all() && Instant::now() < self.window.gives_up {
-            pause(RETRY_EVERY);
-        }
-    }
-
-    fn wait_until(&mut self, due: Instant) {
-        loop {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+        while let Some(next) = self.send_due(Instant::now()) {
+            if Instant::now().max(next) >= self.window.gives_up {
                 return;
             }
-            let unsent = self.send_all();
-            pause(if unsent { left.min(RETRY_EVERY) } else { left });
+            pause(next.saturating_duration_since(Instant::now()));
         }
     }
 
-    /// Sends what could not be sent before; whether anything is left.
-    fn send_all(&mut self) -> bool {
-        let mut unsent = false;
-        for paced in self.paced.iter_mut().filter(|paced| !paced.unsent.is_empty()) {
-            paced.send();
-            unsent |= !paced.unsent.is_empty();
+    /// Sends what is due, as far as it is taken; when to look again, if there is anything left to do.
+    fn send_due(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for paced in &mut self.paced {
+            if paced.turn(self.window).is_some_and(|turn| turn <= now) {
+                let (due, counting) = paced.take_due(now, self.window);
+                paced.send(now);
+                let mut tally = lock(&self.tally);
+                tally.count_sent(due);
+                // Whoever comes too late for the window offered less than was asked for.
+                if Instant::now() < self.window.end {
+                    tally.count_offered(counting);
+                }
+            }
+            next = next.into_iter().chain(paced.turn(self.window)).min();
         }
-        unsent
+        next
     }
 }
 
 impl Paced {
-    fn send(&mut self) {
-        while !self.unsent.is_empty() {
+    /// When there is something to do next.
+    fn turn(&self, window: Window) -> Option<Instant> {
+        if self.unmade > 0 || !self.unsent.is_empty() {
+            return Some(self.writes_from);
+        }
+        (self.due < window.end).then(|| self.due.max(self.writes_from))
+    }
+
+    /// How many have become due, and how many of them within what counts.
+    fn take_due(&mut self, now: Instant, window: Window) -> (u64, u64) {
+        let (mut due, mut counting) = (0, 0);
+        while self.due <= now && self.due < window.end {
+            due += 1;
+            counting += u64::from(self.due >= window.counts_from);
+            self.schedule.advance();
+            self.due = self.schedule.due();
+        }
+        self.unmade += due;
+        (due, counting)
+    }
+
+    fn send(&mut self, now: Instant) {
+        self.writes_from = now + WRITE_EVERY;
+        loop {
+            while self.unmade > 0 && self.unsent.len() < UNSENT_BYTES {
+                self.script.put_next(&mut self.unsent);
+                self.unmade -= 1;
+            }
+            if self.unsent.is_empty() {
+                return;
+            }
             match self.stream.write(&self.unsent) {
                 Ok(sent) => self.unsent.advance(sent),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The reading side finds the connection closed, and its requests are counted as
                 // those without a reply.
-                Err(_) => self.unsent.clear(),
+                Err(_) => {
+                    self.unmade = 0;
+                    self.unsent.clear();
+                }
             }
         }
     }

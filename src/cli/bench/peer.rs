@@ -78,7 +78,7 @@ impl Peer {
             let window = self.window;
             self.take_replies(|tally, now| {
                 let sent = sent.pop_front().ok_or(io::ErrorKind::InvalidData)?;
-                if (window.counts_from..window.end).contains(&now) {
+                if window.counts(now) {
                     tally.record(now - sent, now);
                 }
                 Ok(())
@@ -93,6 +93,9 @@ impl Peer {
             self.take_replies(|tally, now| {
                 let due = schedule.due();
                 schedule.advance();
+                if window.counts(now) {
+                    tally.count_answered();
+                }
                 if due >= window.counts_from {
                     tally.record(now.saturating_duration_since(due), now);
                 }

@@ -40,6 +40,32 @@ impl Process {
         Some(Duration::from_secs(1) * (user + system) / TICKS_PER_SECOND)
     }
 
+    /// The time that the processors it may run on spent on any process, this one included, and on other
+    /// guests of the machine. What the kernel does for the network is not in it.
+    pub(super) fn processors_busy(self) -> Option<Duration> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let ticks = stat.lines().filter_map(|line| {
+            let (processor, times) = line.strip_prefix("cpu")?.split_once(' ')?;
+            let times: Vec<u32> = times.split(' ').filter_map(|time| time.parse().ok()).collect();
+            // user, nice, system, idle, iowait, irq, softirq, steal
+            let busy = [0, 1, 2, 7].iter().filter_map(|at| times.get(*at)).sum::<u32>();
+            is_in(processor.parse().ok()?, allowed.trim()).then_some(busy)
+        });
+        Some(Duration::from_secs(1) * ticks.sum() / TICKS_PER_SECOND)
+    }
+
+    /// The time that its threads were ready to run and did not, whoever ran instead.
+    pub(super) fn waited(self) -> Option<Duration> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0)).ok()?.flatten();
+        let waited = threads.filter_map(|thread| {
+            let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            stat.split(' ').nth(1)?.parse::<u64>().ok()
+        });
+        Some(Duration::from_nanos(waited.sum()))
+    }
+
     pub(super) fn resident_bytes(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -53,6 +79,15 @@ pub(super) fn open_files_max() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     files.split_whitespace().next()?.parse().ok()
+}
+
+/// Whether a list like `0-3,8` names it.
+fn is_in(processor: u32, list: &str) -> bool {
+    list.split(',').any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds = first.parse::<u32>().ok().zip(last.parse().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&processor))
+    })
 }
 
 /// The socket that listens at this port.
@@ -85,5 +120,13 @@ mod tests {
         assert!(process.cpu().is_some());
         assert!(process.resident_bytes().unwrap() > 100_000);
         assert!(open_files_max().unwrap() > 10);
+        assert!(process.processors_busy().unwrap() >= Duration::from_millis(10));
+        assert!(process.waited().is_some());
+    }
+
+    #[test]
+    fn a_list_of_processors_names_numbers_and_ranges() {
+        let named = (0..12).filter(|processor| is_in(*processor, "0-2,5,8-10"));
+        assert_eq!(named.collect::<Vec<_>>(), [0, 1, 2, 5, 8, 9, 10]);
     }
 }

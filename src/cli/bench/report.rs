@@ -41,8 +41,8 @@ impl Report {
         total
     }
 
-    fn throughput(&self) -> Spread {
-        Spread::of(self.rounds.iter().map(Round::throughput))
+    fn spread(&self, figure: fn(&Round) -> f64) -> Spread {
+        Spread::of(self.rounds.iter().map(figure))
     }
 
     /// How often `figure` of a round of this one goes into the other's, round by round.
@@ -68,7 +68,9 @@ impl Report {
             "rate": rate,
             "users": load.users,
             "threads": load.threads,
-            "requests_per_second": self.throughput().json(),
+            "requests_per_second": self.spread(Round::throughput).json(),
+            "offered_per_second": rate.map(|_| self.spread(Round::offered).json()),
+            "answered_per_second": rate.map(|_| self.spread(Round::answered).json()),
             "latency_us": total.latency_json(),
             "errors": total.errors(),
             "rounds": self.rounds.iter().map(Round::json).collect::<Vec<_>>(),
@@ -134,16 +136,21 @@ impl fmt::Display for Report {
             write!(f, "{number:>6} {:>11.0}", round.throughput())?;
             put_latency(f, &round.tally)?;
             let errors: u64 = round.tally.errors().values().sum();
-            let cpu = round.cpu.map(|cpu| format!("{:.2} s", cpu.as_secs_f64()));
+            let cpu = round.times.map(|times| format!("{:.2} s", times.cpu.as_secs_f64()));
             let resident = round.resident_bytes.map(mebibytes);
             writeln!(f, " {errors:>8} {:>8} {:>11}", or_dash(cpu), or_dash(resident))?;
         }
-        let Spread { min, median, max } = self.throughput();
+        let Spread { min, median, max } = self.spread(Round::throughput);
         let total = self.total();
         write!(f, "{:>6} {median:>11.0}", "all")?;
         put_latency(f, &total)?;
         writeln!(f)?;
         writeln!(f, "requests/s: median {median:.0}, from {min:.0} to {max:.0}")?;
+        if let Pace::Open { .. } = load.pace {
+            let (offered, answered) = (self.spread(Round::offered), self.spread(Round::answered));
+            let (offered, answered) = (offered.median, answered.median);
+            writeln!(f, "offered a second: {offered:.0}; answered meanwhile: {answered:.0}")?;
+        }
         writeln!(f, "errors: {}", listed(&total.errors()))
     }
 }

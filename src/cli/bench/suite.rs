@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::child::Server;
-use super::load::{Load, Pace, Speech};
+use super::load::{Load, Pace, REPLY_MAX, Speech};
 use super::messages::Mix;
-use super::report::p99;
 use super::table::{Figures, Goal, Row};
+use super::tail::{self, Pair};
 use super::tally::Round;
 use super::{Error, Outcome, idle, million, redis_benchmark, threads};
 use crate::cli::child::Folder;
@@ -39,6 +39,10 @@ pub(super) struct Effort {
     pub(super) rounds: u32,
     duration: Duration,
     warm_up: Duration,
+    /// Pairs of rounds by which tails are compared, and how long each round lasts.
+    tail_pairs: u32,
+    tail_duration: Duration,
+    tail_warm_up: Duration,
     idle_connections: usize,
     many_users: u64,
 }
@@ -58,6 +62,9 @@ impl Effort {
                 rounds: 3,
                 duration: Duration::from_millis(200),
                 warm_up: Duration::from_millis(50),
+                tail_pairs: 4,
+                tail_duration: Duration::from_millis(200),
+                tail_warm_up: Duration::from_millis(50),
                 idle_connections: IDLE_CONNECTIONS / 10,
                 many_users: MANY_USERS / 50,
             }
@@ -66,6 +73,9 @@ impl Effort {
                 rounds: 5,
                 duration: Duration::from_secs(3),
                 warm_up: Duration::from_secs(1),
+                tail_pairs: 40,
+                tail_duration: Duration::from_secs(1),
+                tail_warm_up: Duration::from_millis(250),
                 idle_connections: IDLE_CONNECTIONS,
                 many_users: MANY_USERS,
             }
@@ -87,6 +97,7 @@ impl Effort {
             pace,
             warm_up: self.warm_up,
             duration: self.duration,
+            reply_max: REPLY_MAX,
             threads: threads(),
         }
     }
@@ -151,39 +162,44 @@ fn closed(
 ) -> Result<Vec<Row>, Error> {
     let load = effort.load(connections, Pace::Closed { in_flight });
     let goal = Goal::Reach(goal);
-    against_echo(
-        Row::new(what, "echo", goal),
-        store,
-        &load,
-        Round::throughput,
-        "requests/s",
-        effort,
-    )
-}
-
-fn open(effort: Effort) -> Result<Vec<Row>, Error> {
-    let load = effort.load(OPEN_CONNECTIONS, Pace::Open { rate: OPEN_RATE });
-    let row = Row::new("memory store, open loop at 20,000/s, p99", "echo", Goal::AtMost(2.0, ""));
-    against_echo(row, Store::Memory, &load, p99, "us", effort)
-}
-
-fn against_echo(
-    mut row: Row,
-    store: Store,
-    load: &Load,
-    figure: fn(&Round) -> f64,
-    unit: &'static str,
-    effort: Effort,
-) -> Result<Vec<Row>, Error> {
+    let mut row = Row::new(what, "echo", goal);
     let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
     let daemon = Server::daemon(folder.path(), &config(store, None, NOBODY))?;
     let echo = Server::echo(load.framing)?;
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
-        reference.push(row.measure(echo.target(), load, figure)?);
-        ours.push(row.measure(daemon.target(), load, figure)?);
+        reference.push(row.measure(echo.target(), &load, Round::throughput)?);
+        ours.push(row.measure(daemon.target(), &load, Round::throughput)?);
     }
-    row.outcome = Ok(Figures::ratio(&ours, &reference, unit));
+    row.outcome = Ok(Figures::ratio(&ours, &reference, "requests/s"));
+    Ok(vec![row])
+}
+
+/// The tail of an open loop, against echo's: in many short rounds, so that what stalls the machine meets
+/// both alike. Whoever has the first round of a pair has the second of the next.
+fn open(effort: Effort) -> Result<Vec<Row>, Error> {
+    let goal = Goal::AtMost(2.0, "");
+    let mut row = Row::new("memory store, open loop at 20,000/s, p99", "echo", goal);
+    let load = Load {
+        warm_up: effort.tail_warm_up,
+        duration: effort.tail_duration,
+        ..effort.load(OPEN_CONNECTIONS, Pace::Open { rate: OPEN_RATE })
+    };
+    let folder = Folder::create("bench").map_err(Error::io("can't make a temporary folder"))?;
+    let daemon = Server::daemon(folder.path(), &config(Store::Memory, None, NOBODY))?;
+    let echo = Server::echo(load.framing)?;
+    let mut pairs = Vec::new();
+    for pair in 0..effort.tail_pairs {
+        let (ours, reference) = if pair % 2 == 0 {
+            let ours = row.round(daemon.target(), &load)?;
+            (ours, row.round(echo.target(), &load)?)
+        } else {
+            let reference = row.round(echo.target(), &load)?;
+            (row.round(daemon.target(), &load)?, reference)
+        };
+        pairs.push(Pair { ours, reference });
+    }
+    row.outcome = Ok(tail::p99(&pairs));
     Ok(vec![row])
 }
 
@@ -275,10 +291,11 @@ pub(super) fn config(store: Store, redis: Option<&Server>, auth: &str) -> String
 
 /// What was measured how, and the head of the table.
 fn head(effort: Effort) -> String {
-    let Effort { rounds, duration, warm_up, idle_connections, many_users } = effort;
+    let Effort { rounds, duration, warm_up, idle_connections, many_users, .. } = effort;
+    let Effort { tail_pairs, tail_duration, tail_warm_up, .. } = effort;
     format!(
         "stated {}, {} processors; {rounds} rounds of {duration:?} after {warm_up:?}, in turn with \
-         the reference's; mixed, {USERS} users; {idle_connections} idle connections; \
+         the reference's, for p99 {tail_pairs} of {tail_duration:?} after {tail_warm_up:?}; mixed, {USERS} users; {idle_connections} idle connections; \
          a million users are {many_users}\n\
          medians, and in brackets the least and the greatest of the rounds\n\n\
          | what | compared with | ours | reference | ratio or difference | goal | reached | errors |\n\

@@ -28,7 +28,7 @@ pub(super) enum Goal {
 pub(super) struct Figures {
     ours: Spread,
     reference: Option<Spread>,
-    compared: Spread,
+    pub(super) compared: Spread,
     unit: &'static str,
 }
 
@@ -44,9 +44,14 @@ impl Row {
         load: &Load,
         figure: fn(&Round) -> f64,
     ) -> Result<f64, Error> {
+        Ok(figure(&self.round(target, load)?))
+    }
+
+    /// One round, whose errors are counted.
+    pub(super) fn round(&mut self, target: Target, load: &Load) -> Result<Round, Error> {
         let round = load::round(target, load)?;
         self.errors += round.tally.errors().values().sum::<u64>();
-        Ok(figure(&round))
+        Ok(round)
     }
 
     pub(super) fn line(&self) -> String {
@@ -122,6 +127,16 @@ impl Figures {
     pub(super) fn alone(ours: &[f64], unit: &'static str) -> Self {
         let ours = Spread::of(ours.iter().copied());
         Self { ours, reference: None, compared: ours, unit }
+    }
+
+    /// Compared by whoever knows how.
+    pub(super) fn of(
+        ours: Spread,
+        reference: Spread,
+        compared: Spread,
+        unit: &'static str,
+    ) -> Self {
+        Self { ours, reference: Some(reference), compared, unit }
     }
 
     pub(super) fn ratio(ours: &[f64], reference: &[f64], unit: &'static str) -> Self {

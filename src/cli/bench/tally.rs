@@ -25,6 +25,10 @@ pub(super) struct Tally {
     errors: BTreeMap<String, u64>,
     sent: u64,
     replies: u64,
+    /// In an open loop: requests due while it counted that TCP was given by then, or refused.
+    offered: u64,
+    /// In an open loop: replies that came while it counted, to whichever requests.
+    answered: u64,
     /// When the last reply came that counts.
     last: Option<Instant>,
 }
@@ -33,12 +37,23 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(super) struct Round {
     pub(super) tally: Tally,
-    /// How long it took.
+    /// How long it took, until the last reply that counts.
     pub(super) elapsed: Duration,
-    /// What the server spent on it.
-    pub(super) cpu: Option<Duration>,
+    /// How long it counted.
+    pub(super) counted: Duration,
+    /// What the server's processors did, if it can be seen.
+    pub(super) times: Option<Times>,
     /// The server's resident memory at its end.
     pub(super) resident_bytes: Option<u64>,
+}
+
+/// What a server's processors did while a round counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// For the server.
+    pub(super) cpu: Duration,
+    /// For other programs, while the server was ready to run.
+    pub(super) lost: Duration,
 }
 
 /// The middle of several figures, and how far they lie apart.
@@ -58,12 +73,22 @@ impl Tally {
             errors: BTreeMap::new(),
             sent: 0,
             replies: 0,
+            offered: 0,
+            answered: 0,
             last: None,
         }
     }
 
     pub(super) fn count_sent(&mut self, requests: u64) {
         self.sent += requests;
+    }
+
+    pub(super) fn count_offered(&mut self, requests: u64) {
+        self.offered += requests;
+    }
+
+    pub(super) fn count_answered(&mut self) {
+        self.answered += 1;
     }
 
     /// Counts a reply; an error counts whenever it comes.
@@ -100,6 +125,8 @@ impl Tally {
         }
         self.sent += other.sent;
         self.replies += other.replies;
+        self.offered += other.offered;
+        self.answered += other.answered;
         self.last = self.last.max(other.last);
     }
 
@@ -152,14 +179,29 @@ impl Round {
         self.tally.requests() as f64 / self.elapsed.as_secs_f64()
     }
 
+    /// In an open loop: requests a second that were sent, or would have been if the server had taken
+    /// them.
+    pub(super) fn offered(&self) -> f64 {
+        self.tally.offered as f64 / self.counted.as_secs_f64()
+    }
+
+    /// In an open loop: replies a second while load was offered, late ones too.
+    pub(super) fn answered(&self) -> f64 {
+        self.tally.answered as f64 / self.counted.as_secs_f64()
+    }
+
     pub(super) fn json(&self) -> Value {
+        let is_open = self.tally.offered > 0;
         json!({
             "requests": self.tally.requests(),
             "seconds": self.elapsed.as_secs_f64(),
             "requests_per_second": self.throughput(),
+            "offered_per_second": is_open.then(|| self.offered()),
+            "answered_per_second": is_open.then(|| self.answered()),
             "latency_us": self.tally.latency_json(),
             "errors": self.tally.errors(),
-            "cpu_seconds": self.cpu.map(|cpu| cpu.as_secs_f64()),
+            "cpu_seconds": self.times.map(|times| times.cpu.as_secs_f64()),
+            "lost_seconds": self.times.map(|times| times.lost.as_secs_f64()),
             "resident_bytes": self.resident_bytes,
         })
     }
@@ -178,6 +220,15 @@ impl Spread {
             at(middle)
         };
         Self { min: at(0), median, max: at(figures.len().saturating_sub(1)) }
+    }
+
+    /// As above, but so much of the figures lies below the least and as much above the greatest.
+    pub(super) fn within(figures: impl IntoIterator<Item = f64>, left_out: f64) -> Self {
+        let mut figures: Vec<f64> = figures.into_iter().collect();
+        figures.sort_by(f64::total_cmp);
+        let left_out = (figures.len() as f64 * left_out) as usize;
+        let kept = figures.len().saturating_sub(2 * left_out);
+        Self::of(figures.into_iter().skip(left_out).take(kept))
     }
 
     pub(super) fn json(self) -> Value {
@@ -199,6 +250,8 @@ mod tests {
         assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.5, 4.0));
         assert_eq!(Spread::of([3.0, 1.0, 2.0]).median, 2.0);
         assert_eq!(Spread::of([]).median, 0.0);
+        let within = Spread::within((0..20).rev().map(f64::from), 0.05);
+        assert_eq!((within.min, within.median, within.max), (1.0, 9.5, 18.0));
     }
 
     #[test]

@@ -1,18 +1,14 @@
 //! An auth service that acknowledges every frame at once, and counts the users in it.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-
 use super::super::Error;
-use crate::connection::frame::{Decoder, Framing};
+use crate::cli::wire::Wire;
 
-/// The daemon sends no longer frames unless it is told that it may.
-const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// How long no frame may come before the rest is given up.
 const FRAME_MAX: Duration = Duration::from_secs(10);
 
@@ -55,27 +51,16 @@ impl Auth {
     }
 }
 
-fn serve(mut stream: TcpStream, tell: &Sender<u64>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut reply = BytesMut::new();
-    Framing::Length4.put(b"SUCCESS", &mut reply).map_err(io::Error::other)?;
-    let mut decoder = Decoder::new(Framing::Length4, FRAME_BYTES_MAX);
-    let (mut received, mut chunk) = (BytesMut::new(), [0; 4096]);
+fn serve(stream: TcpStream, tell: &Sender<u64>) -> io::Result<()> {
+    let mut wire = Wire::of(stream)?;
     loop {
-        match stream.read(&mut chunk)? {
-            0 => return Ok(()),
-            read => received.extend_from_slice(&chunk[..read]),
-        }
-        while let Some(found) = decoder.find(&received).map_err(io::Error::other)? {
-            let users = users_in(&received[found.start..found.end]);
-            decoder.consume(&mut received, found);
-            stream.write_all(&reply)?;
-            tell.send(users as u64).map_err(io::Error::other)?;
-        }
+        let users = users_in(&wire.read()?);
+        wire.write(b"SUCCESS")?;
+        tell.send(users as u64).map_err(io::Error::other)?;
     }
 }
 
 /// Every user of a frame has a study time, and nobody's name is one.
-fn users_in(frame: &[u8]) -> usize {
-    String::from_utf8_lossy(frame).matches("\"user_id\"").count()
+fn users_in(frame: &str) -> usize {
+    frame.matches("\"user_id\"").count()
 }

@@ -118,7 +118,7 @@ pub(super) fn request(effort: Effort) -> Result<Vec<Row>, Error> {
 
 /// The daemon's time for one request, in microseconds; nothing if it can't be seen.
 fn micros_each(round: &Round) -> f64 {
-    let cpu = round.cpu.unwrap_or_default().as_secs_f64() * 1e6;
+    let cpu = round.times.map(|times| times.cpu).unwrap_or_default().as_secs_f64() * 1e6;
     cpu / round.tally.requests().max(1) as f64
 }
 
