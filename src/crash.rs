@@ -264,6 +264,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_operation_that_changes_something_is_a_point() {
+        for operation in Operation::ALL {
+            let changes = match operation {
+                Operation::OpenSession
+                | Operation::CloseSession
+                | Operation::RecordStudyTime
+                | Operation::ListStudyTimes
+                | Operation::CloseDay
+                | Operation::CloseDayByHand
+                | Operation::AcknowledgeBatch
+                | Operation::ProveWritable => true,
+                // These two have points of their own, where they change something.
+                Operation::CloseOverdueDay | Operation::NextBatch => false,
+                Operation::StudyTime
+                | Operation::Night
+                | Operation::NightHistory
+                | Operation::NightPlan
+                | Operation::User
+                | Operation::Session
+                | Operation::Rooms
+                | Operation::Room
+                | Operation::RoomMembers
+                | Operation::Population => false,
+            };
+            let is_point = Point::ALL.contains(&Point::Done(operation));
+            assert_eq!(is_point, changes, "{}", operation.name());
+        }
+    }
+
+    #[test]
     fn no_two_points_have_the_same_name() {
         let mut names: Vec<_> = Point::ALL.into_iter().map(Point::name).collect();
         names.sort_unstable();
