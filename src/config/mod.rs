@@ -202,7 +202,7 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Connections of all listeners together.
     pub max_connections: usize,
-    /// Connections of one address; zero for any number.
+    /// Connections of one address, of IPv6 of one /64; zero for any number.
     pub max_connections_per_address: usize,
     /// Frames of one connection within a second; zero for any number.
     pub max_frames_per_second: usize,

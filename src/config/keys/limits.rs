@@ -31,8 +31,8 @@ pub(super) fn keys() -> Vec<Key<Limits>> {
             "max_connections_per_address",
             "0",
             count(0..=1_000_000, |limits| &mut limits.max_connections_per_address),
-            "Connections of one address, of all listeners together; 0 for any number. A service of \
-             the fleet has 30, and several may share an address.",
+            "Connections of one address, of IPv6 of one /64, of all listeners together; 0 for any number. A \
+             service of the fleet has 30, and several may share an address.",
         ),
         key(
             "max_frames_per_second",
