@@ -216,6 +216,8 @@ pub struct Limits {
     pub frame_timeout: Duration,
     /// How long a peer may take none of its replies.
     pub unread_timeout: Duration,
+    /// How long a peer may take over the replies that wait at one moment.
+    pub backlog_timeout: Duration,
     /// Within this time every request is answered.
     pub request_timeout: Duration,
     /// How long the handshake of a connection with TLS may take.

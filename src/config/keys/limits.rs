@@ -77,6 +77,13 @@ pub(super) fn keys() -> Vec<Key<Limits>> {
              closed; when the daemon stops, a quarter of `shutdown_grace` if that is less.",
         ),
         key(
+            "backlog_timeout",
+            "10m",
+            duration(MILLI..=HOUR, |limits| &mut limits.backlog_timeout),
+            "How long a peer may take over all the replies that wait for it at one moment, a little at \
+             a time, before the connection is closed.",
+        ),
+        key(
             "request_timeout",
             "8s",
             duration(MILLI..=HOUR, |limits| &mut limits.request_timeout),
