@@ -2,9 +2,11 @@
 //! answer is another's, and nothing that was acknowledged is gone.
 
 use super::load::Load;
-use crate::fleet::Fleet;
-use crate::harness::{Daemon, Setup};
+use crate::fleet::{Fleet, times_in};
+use crate::harness::{Daemon, Setup, wait_until};
 use crate::place::{Place, wait_for};
+use crate::played::Act;
+use crate::requests::{enter, last, leave, study_time};
 use crate::servers::redis::{RedisCluster, RedisSentinel, RedisServer};
 
 /// A daemon on this, and a room service that hears who leaves.
@@ -100,6 +102,54 @@ fn under_load_a_lost_master_of_a_cluster_is_replaced_and_others_are_served_meanw
     lose(&mut cluster, night);
     load.goes_on();
     load.end(&daemon);
+}
+
+/// Closes a day of 60 users, loses the master when auth has the first frame, and has auth answer only
+/// then. Each time is told once.
+fn deliver_while(place: &Place, lose_master: impl FnOnce()) {
+    let fleet = Fleet::new();
+    fleet.auth.behave(Act::Wait);
+    let daemon =
+        Setup::with(&fleet).keeps(place).key("gateways.auth.reply_timeout", "\"60s\"").start();
+    let mut peer = daemon.connect();
+    let users: Vec<_> = (0..60).map(|number| format!("u{number:02}")).collect();
+    for user in &users {
+        peer.served(leave(user, "00:10:00"));
+    }
+    peer.served(last(&[]));
+    fleet.auth.wait_told(1);
+    lose_master();
+    fleet.auth.behave(Act::Echo);
+    let is_told = |told: &[String]| told.iter().flat_map(|frame| times_in(frame)).count() >= 60;
+    let told = fleet.auth.wait_told_that("everybody", is_told);
+    let mut of_each: Vec<_> = told.iter().flat_map(|frame| times_in(frame)).collect();
+    of_each.sort();
+    let expected = users.iter().map(|user| (user.clone(), Some("00:10:00".to_owned())));
+    assert_eq!(of_each, expected.collect::<Vec<_>>(), "each time once");
+    wait_until("the new day is served", || {
+        users.iter().all(|user| peer.ask(enter(user)) == study_time(user, None))
+    });
+    drop(peer);
+    daemon.stop();
+    assert_eq!(fleet.auth.told(), told, "what auth has is told again");
+}
+
+#[test]
+fn a_night_goes_on_over_a_fail_over_and_repeats_no_frame_that_auth_has() {
+    let mut sentinel = wait_for(RedisSentinel::start());
+    let place = Place::on_sentinel(&sentinel);
+    deliver_while(&place, || {
+        hold_writes_until_replicated(&sentinel.master);
+        sentinel.master.stop();
+    });
+}
+
+#[test]
+fn a_night_goes_on_when_the_master_that_has_it_is_lost_and_repeats_no_frame_that_auth_has() {
+    let mut cluster = wait_for(RedisCluster::start(1));
+    let place = Place::on_cluster(&cluster);
+    let night = wait_for(cluster.master_of("stated:night")).port;
+    deliver_while(&place, || lose(&mut cluster, night));
 }
 
 fn lose(cluster: &mut RedisCluster, port: u16) {
