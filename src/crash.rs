@@ -50,6 +50,10 @@ pub enum Point {
     StoreOpened,
     /// A change is in memory, and not yet written.
     ChangeApplied,
+    /// Room was made behind the log's end, and not synced.
+    LogRoomMade,
+    /// A log that another one is to follow ends where its changes do, durably.
+    LogFinished,
     /// A group of changes is written, and not synced.
     GroupWritten,
     /// A group of changes is synced, and nobody was told.
@@ -105,7 +109,7 @@ pub enum Point {
 
 impl Point {
     /// All of them; of the operations those that change something.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 53] = [
         Self::FolderMade,
         Self::FolderLocked,
         Self::SnapshotBegun,
@@ -125,6 +129,8 @@ impl Point {
         Self::TornEndCut,
         Self::StoreOpened,
         Self::ChangeApplied,
+        Self::LogRoomMade,
+        Self::LogFinished,
         Self::GroupWritten,
         Self::GroupSynced,
         Self::GroupNoted,
@@ -181,6 +187,8 @@ impl Point {
             Self::TornEndCut => "log.torn_end_cut",
             Self::StoreOpened => "store.opened",
             Self::ChangeApplied => "change.applied",
+            Self::LogRoomMade => "log.room_made",
+            Self::LogFinished => "log.finished",
             Self::GroupWritten => "group.written",
             Self::GroupSynced => "group.synced",
             Self::GroupNoted => "group.noted",
@@ -262,6 +270,36 @@ mod armed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_operation_that_changes_something_is_a_point() {
+        for operation in Operation::ALL {
+            let changes = match operation {
+                Operation::OpenSession
+                | Operation::CloseSession
+                | Operation::RecordStudyTime
+                | Operation::ListStudyTimes
+                | Operation::CloseDay
+                | Operation::CloseDayByHand
+                | Operation::AcknowledgeBatch
+                | Operation::ProveWritable => true,
+                // These two have points of their own, where they change something.
+                Operation::CloseOverdueDay | Operation::NextBatch => false,
+                Operation::StudyTime
+                | Operation::Night
+                | Operation::NightHistory
+                | Operation::NightPlan
+                | Operation::User
+                | Operation::Session
+                | Operation::Rooms
+                | Operation::Room
+                | Operation::RoomMembers
+                | Operation::Population => false,
+            };
+            let is_point = Point::ALL.contains(&Point::Done(operation));
+            assert_eq!(is_point, changes, "{}", operation.name());
+        }
+    }
 
     #[test]
     fn no_two_points_have_the_same_name() {

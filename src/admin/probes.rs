@@ -29,6 +29,7 @@ pub(super) struct Readiness {
     status: &'static str,
     stopping: bool,
     dependencies: Vec<Described>,
+    certificates: Vec<Useless>,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,12 +41,20 @@ struct Described {
     error: Option<String>,
 }
 
+/// A certificate of our own that nobody accepts now.
+#[derive(Debug, Serialize)]
+struct Useless {
+    key: String,
+    error: String,
+}
+
 /// How well requests can be fulfilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Degree {
     /// Wholly.
     Ready,
-    /// A service that some of them need is away.
+    /// A service that some of them need is away, or a certificate is of no use: who checks it makes no
+    /// connection.
     Degraded,
     /// Not at all.
     Unready,
@@ -64,11 +73,11 @@ pub(super) async fn livez(State(desk): State<Arc<Desk>>) -> Document<Life> {
 /// Whether requests can be fulfilled.
 pub(super) async fn readyz(State(desk): State<Arc<Desk>>) -> Document<Readiness> {
     let picture = desk.health.picture();
-    let code = match picture.degree() {
-        Degree::Ready | Degree::Degraded => StatusCode::OK,
-        Degree::Unready => StatusCode::SERVICE_UNAVAILABLE,
+    let code = match picture.is_unready() {
+        false => StatusCode::OK,
+        true => StatusCode::SERVICE_UNAVAILABLE,
     };
-    document(code, Readiness::of(&picture))
+    document(code, Readiness::of(&picture, &desk))
 }
 
 /// The figures.
@@ -87,7 +96,7 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
     let process = tokio::task::spawn_blocking(Process::read).await.unwrap_or_default();
     let found = Found {
         is_alive: desk.health.ailment().is_none(),
-        is_ready: picture.degree() != Degree::Unready,
+        is_ready: !picture.is_unready(),
         process,
         runtime: Runtime::read(desk.crew.runtimes()),
         dependencies: &dependencies,
@@ -99,23 +108,30 @@ pub(super) async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
 }
 
 impl Readiness {
-    pub(super) fn of(picture: &Picture) -> Self {
-        let status = match picture.degree() {
+    pub(super) fn of(picture: &Picture, desk: &Desk) -> Self {
+        let useless = desk.context.running.now().tls.useless();
+        let status = match picture.degree(&useless) {
             Degree::Ready => "ready",
             Degree::Degraded => "degraded",
             Degree::Unready => "unready",
         };
         let dependencies = picture.dependencies.iter().map(Described::of).collect();
-        Self { status, stopping: picture.stopping, dependencies }
+        let certificates = useless.into_iter().map(|(key, error)| Useless { key, error }).collect();
+        Self { status, stopping: picture.stopping, dependencies, certificates }
     }
 }
 
 impl Picture {
-    fn degree(&self) -> Degree {
+    fn is_unready(&self) -> bool {
         let is_missing = |one: &Dependency| one.is_required && one.standing != Standing::Up;
-        if self.stopping || self.dependencies.iter().any(is_missing) {
+        self.stopping || self.dependencies.iter().any(is_missing)
+    }
+
+    fn degree(&self, useless_certificates: &[(String, String)]) -> Degree {
+        let is_away = |one: &Dependency| one.standing == Standing::Down;
+        if self.is_unready() {
             Degree::Unready
-        } else if self.dependencies.iter().any(|one| one.standing == Standing::Down) {
+        } else if self.dependencies.iter().any(is_away) || !useless_certificates.is_empty() {
             Degree::Degraded
         } else {
             Degree::Ready

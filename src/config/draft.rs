@@ -197,6 +197,7 @@ fn blank() -> Config {
             max_late_requests: 0,
             frame_timeout: Duration::ZERO,
             unread_timeout: Duration::ZERO,
+            backlog_timeout: Duration::ZERO,
             request_timeout: Duration::ZERO,
             handshake_timeout: Duration::ZERO,
             shutdown_grace: Duration::ZERO,

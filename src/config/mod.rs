@@ -202,7 +202,7 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Connections of all listeners together.
     pub max_connections: usize,
-    /// Connections of one address; zero for any number.
+    /// Connections of one address, of IPv6 of one /64; zero for any number.
     pub max_connections_per_address: usize,
     /// Frames of one connection within a second; zero for any number.
     pub max_frames_per_second: usize,
@@ -216,6 +216,8 @@ pub struct Limits {
     pub frame_timeout: Duration,
     /// How long a peer may take none of its replies.
     pub unread_timeout: Duration,
+    /// How long a peer may take over the replies that wait at one moment.
+    pub backlog_timeout: Duration,
     /// Within this time every request is answered.
     pub request_timeout: Duration,
     /// How long the handshake of a connection with TLS may take.

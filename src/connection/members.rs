@@ -11,6 +11,10 @@ use super::request::Error;
 use super::scan;
 use crate::domain::{InvalidWord, RoomId, SessionId, StudyTime, UserId, UserTime};
 
+/// Bytes of an entry of `users`, at the least, and so many entries for which room is made at once.
+const ENTRY_BYTES: usize = 32;
+const ENTRIES_EXPECTED_MAX: usize = 64;
+
 /// What JSON takes for blank.
 const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 
@@ -167,7 +171,9 @@ impl<'a> Member<'a> {
             return Err(wrong_kind("users", "an array", kind, json));
         }
         let mut objects = scan::Objects::new(json);
-        let mut entries = Vec::new();
+        // Most entries are longer, so that the list hardly ever grows; and what is no list of entries
+        // makes little room.
+        let mut entries = Vec::with_capacity((json.len() / ENTRY_BYTES).min(ENTRIES_EXPECTED_MAX));
         loop {
             match objects.next() {
                 scan::Next::Object(members) => entries.push(members.user_time(entries.len())?),

@@ -207,11 +207,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // What TLS holds back the peer has not taken either.
         let is_flushed = Pin::new(&mut self.stream).poll_flush(task)?.is_ready();
         if !is_flushed {
-            self.needs().patience.wait_for_reader();
+            let left_bytes = self.output.len();
+            self.needs().patience.wait_for_reader(left_bytes);
         } else if self.output.is_empty()
             && let Some(needs) = &mut self.needs
         {
-            needs.patience.note_reading();
+            needs.patience.note_all_read();
         }
         self.account.in_flight.set(self.in_flight.len());
         self.settle_memory();
@@ -362,14 +363,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(written)) => {
                     self.output.advance(written);
                     if let Some(needs) = &mut self.needs {
-                        needs.patience.note_reading();
+                        needs.patience.note_reading(written);
                     }
                     self.figures().sent(written);
                     self.account.sent_bytes.add(written);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
-                    self.needs().patience.wait_for_reader();
+                    let left_bytes = self.output.len();
+                    self.needs().patience.wait_for_reader(left_bytes);
                     return Ok(progress);
                 }
             }

@@ -1,6 +1,6 @@
 //! Connections by the address they come from, so that one address does not take all places.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
@@ -8,8 +8,10 @@ use hashbrown::hash_map::Entry;
 
 /// Room for so many addresses is kept at any time.
 const ADDRESSES_KEPT: usize = 64;
+/// What of an IPv6 address is the network's. Whoever is in one has all the addresses in it that he wants.
+const NETWORK_BITS: u128 = !0 << 64;
 
-/// How many connections of each address there are. Only addresses that have one are in it, so it
+/// How many connections of each address there are, of IPv6 of each /64. Only addresses that have one are in it, so it
 /// is never larger than the number of connections.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours(Mutex<HashMap<IpAddr, usize>>);
@@ -18,14 +20,14 @@ pub(super) struct Neighbours(Mutex<HashMap<IpAddr, usize>>);
 #[derive(Debug)]
 pub(super) struct Neighbour {
     all: Arc<Neighbours>,
+    /// As it is counted.
     address: IpAddr,
 }
 
 impl Neighbours {
     /// One more of this address, unless `max` are there; 0 for any number.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<Neighbour> {
-        // A listener on all addresses sees IPv4 in the clothes of IPv6.
-        let address = address.to_canonical();
+        let address = counted(address);
         match self.counts().entry(address) {
             Entry::Occupied(count) if max > 0 && *count.get() >= max => return None,
             Entry::Occupied(mut count) => *count.get_mut() += 1,
@@ -37,6 +39,15 @@ impl Neighbours {
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // Nothing that is done to it panics half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The address that it is counted as.
+fn counted(address: IpAddr) -> IpAddr {
+    // A listener on all addresses sees IPv4 in the clothes of IPv6.
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK_BITS).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -76,6 +87,21 @@ mod tests {
         assert!(all.admit(first, 4).is_none());
         kept.clear();
         assert!(all.admit(first, 1).is_some());
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_of_ipv6_are_counted_together() {
+        let all = Arc::new(Neighbours::default());
+        let admit = |text: &str| all.admit(text.parse().unwrap(), 2);
+        let first = admit("2001:db8:0:1::1").unwrap();
+        let second = admit("2001:db8:0:1:ffff:ffff:ffff:ffff").unwrap();
+        assert!(admit("2001:db8:0:1:1234::").is_none());
+        let _of_another = admit("2001:db8:0:2::1").unwrap();
+        drop(first);
+        let _third = admit("2001:db8:0:1:1234::").unwrap();
+        assert!(admit("2001:db8:0:1::1").is_none());
+        drop(second);
+        assert!(admit("2001:db8:0:1::1").is_some());
     }
 
     #[test]

@@ -18,7 +18,15 @@ pub(super) struct Patience {
     frame_since: Option<Instant>,
     /// Replies wait, and the peer has taken none of them.
     unread_since: Option<Instant>,
+    /// Replies that waited at one moment, and of which the peer has not taken all.
+    backlog: Option<Backlog>,
     stopping: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Backlog {
+    since: Instant,
+    left_bytes: usize,
 }
 
 /// What a peer was waited for too long.
@@ -26,7 +34,7 @@ pub(super) struct Patience {
 pub(super) enum Over {
     /// The rest of a frame.
     Frame,
-    /// That it takes any of its replies.
+    /// That it takes any of its replies, or all that waited at one moment.
     Unread,
 }
 
@@ -41,14 +49,25 @@ impl Patience {
         self.frame_since = None;
     }
 
-    /// Replies wait that the peer does not take.
-    pub(super) fn wait_for_reader(&mut self) {
-        self.unread_since.get_or_insert_with(Instant::now);
+    /// So much of its replies waits that the peer does not take.
+    pub(super) fn wait_for_reader(&mut self, left_bytes: usize) {
+        let since = *self.unread_since.get_or_insert_with(Instant::now);
+        self.backlog.get_or_insert(Backlog { since, left_bytes });
     }
 
-    /// The peer took some of its replies, or all.
-    pub(super) fn note_reading(&mut self) {
+    /// The peer took so much of its replies. However little it is, it reads; but what waited longest
+    /// has to be gone some time.
+    pub(super) fn note_reading(&mut self, bytes: usize) {
         self.unread_since = None;
+        self.backlog = self.backlog.filter(|backlog| backlog.left_bytes > bytes);
+        if let Some(backlog) = &mut self.backlog {
+            backlog.left_bytes -= bytes;
+        }
+    }
+
+    /// The peer has taken all of its replies.
+    pub(super) fn note_all_read(&mut self) {
+        (self.unread_since, self.backlog) = (None, None);
     }
 
     /// The daemon stops: there is less time.
@@ -56,11 +75,12 @@ impl Patience {
         self.stopping = true;
     }
 
-    /// When the first of the two is over.
+    /// When the first of them is over.
     pub(super) fn ends_at(&self, limits: &Limits) -> Option<Instant> {
         let frame = self.frame_since.map(|since| since + limits.frame_timeout);
         let unread = self.unread_since.map(|since| since + self.unread_max(limits));
-        frame.into_iter().chain(unread).min()
+        let backlog = self.backlog.map(|backlog| backlog.since + limits.backlog_timeout);
+        frame.into_iter().chain(unread).chain(backlog).min()
     }
 
     /// What is over.
@@ -68,7 +88,10 @@ impl Patience {
         let has_lasted = |since: Option<Instant>, max: Duration| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= max)
         };
-        if has_lasted(self.unread_since, self.unread_max(limits)) {
+        let backlog_since = self.backlog.map(|backlog| backlog.since);
+        if has_lasted(self.unread_since, self.unread_max(limits))
+            || has_lasted(backlog_since, limits.backlog_timeout)
+        {
             Some(Over::Unread)
         } else if has_lasted(self.frame_since, limits.frame_timeout) {
             Some(Over::Frame)
@@ -83,5 +106,56 @@ impl Patience {
         } else {
             limits.unread_timeout
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::config::Config;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limits() -> Limits {
+        let unread_timeout = 60 * SECOND;
+        Limits { unread_timeout, backlog_timeout: 600 * SECOND, ..Config::default().limits }
+    }
+
+    /// A peer that finds so many bytes waiting at any time, and takes some every 10 s; how many
+    /// seconds that goes on, if not for days.
+    async fn lasts(waiting: usize, taken: usize) -> Option<u64> {
+        let (mut patience, limits) = (Patience::default(), limits());
+        for round in 0..100_000 {
+            patience.wait_for_reader(waiting);
+            advance(10 * SECOND).await;
+            let is_over = patience.is_over(Instant::now(), &limits);
+            assert_eq!(is_over.is_some(), patience.ends_at(&limits).unwrap() <= Instant::now());
+            if is_over.is_some() {
+                return Some(10 * (round + 1));
+            }
+            patience.note_reading(taken);
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_its_replies_in_small_pieces_has_to_be_through_with_them_some_time() {
+        assert_eq!(lasts(256 * 1024, 1).await, Some(600));
+        assert_eq!(lasts(256 * 1024, 4096).await, Some(600));
+        // What comes behind is not what waited: each time all that waited is taken, it begins anew.
+        assert_eq!(lasts(256 * 1024, 4500).await, None);
+        assert_eq!(lasts(1, 1).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_taken_all_of_its_replies_is_waited_for_no_more() {
+        let mut patience = Patience::default();
+        patience.wait_for_reader(100);
+        patience.note_reading(1);
+        assert!(patience.ends_at(&limits()).is_some());
+        patience.note_all_read();
+        assert_eq!(patience.ends_at(&limits()), None);
     }
 }

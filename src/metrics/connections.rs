@@ -21,7 +21,8 @@ pub enum CloseReason {
     Operator,
     /// A frame was not complete within `limits.frame_timeout`.
     PartialFrame,
-    /// The peer took none of its replies within `limits.unread_timeout`.
+    /// The peer took none of its replies within `limits.unread_timeout`, or not all that waited within
+    /// `limits.backlog_timeout`.
     Unread,
     /// TLS could not be agreed on.
     Handshake,

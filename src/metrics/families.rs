@@ -66,8 +66,9 @@ const REASON: Label = Label {
     values: "`peer` (it closed), `lost` (it broke), `framing` (its messages can't be told apart), \
              `stopping` (the daemon stops), `operator` (one closed it), `partial_frame` (one was \
              not complete within limits.frame_timeout), `unread` (the peer read nothing within \
-             limits.unread_timeout), `handshake` (TLS could not be agreed on), `denied` (nothing is \
-             allowed to whom its certificate names), `cut` (a panic, or the end of the grace period)",
+             limits.unread_timeout, or not all that waited within limits.backlog_timeout), `handshake` \
+             (TLS could not be agreed on), `denied` (nothing is allowed to whom its certificate names), \
+             `cut` (a panic, or the end of the grace period)",
 };
 const HANDSHAKE: Label = Label {
     name: "reason",

@@ -94,10 +94,15 @@ impl InForce {
         all.filter_map(|(table, one)| Some((format!("{table}.tls.cert"), one?))).collect()
     }
 
-    /// A sentence for each certificate of ours that nobody accepts now.
-    pub fn doubts(&self) -> Vec<String> {
+    /// Each certificate of ours that nobody accepts now, by its key, and why.
+    pub fn useless(&self) -> Vec<(String, String)> {
         let certificates = self.certificates().into_iter();
-        certificates.filter_map(|(key, one)| Some(format!("{key} {}", one.doubt()?))).collect()
+        certificates.filter_map(|(key, one)| Some((key, one.doubt()?))).collect()
+    }
+
+    /// A sentence for each of those.
+    pub fn doubts(&self) -> Vec<String> {
+        self.useless().into_iter().map(|(key, why)| format!("{key} {why}")).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,7 @@ pub(crate) struct Setup {
     crash_at: Option<String>,
     inside: Option<u32>,
     descriptors: Option<[u32; 2]>,
+    at: SocketAddr,
 }
 
 impl Setup {
@@ -86,6 +88,7 @@ impl Setup {
             crash_at,
             inside,
             descriptors,
+            at: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
         .key("gateways.room.address", nobody)
         .key("gateways.signaling.address", nobody)
@@ -158,14 +161,24 @@ impl Setup {
         self
     }
 
+    /// Every daemon of this setup listens at one address, where nobody else does: each is known as the
+    /// successor of the one before.
+    pub(crate) fn always_at_one_address(mut self) -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let own = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.at = SocketAddr::from(([127, own, high, low], 8099));
+        self
+    }
+
     pub(crate) fn toml(&self) -> String {
         let mut toml = format!("store.url = \"{}\"\n", self.place.url);
         for (key, value) in &self.keys {
             writeln!(toml, "{key} = {value}").unwrap();
         }
         for framing in &self.listen {
-            let (framing, tls) = (framing.name(), &self.listener_tls);
-            writeln!(toml, "[[listen]]\naddress = \"127.0.0.1:0\"\nframing = \"{framing}\"\n{tls}")
+            let (at, framing, tls) = (self.at, framing.name(), &self.listener_tls);
+            writeln!(toml, "[[listen]]\naddress = \"{at}\"\nframing = \"{framing}\"\n{tls}")
                 .unwrap();
         }
         toml + &self.tables

@@ -1,5 +1,6 @@
 //! Peers that mean harm or are broken: none of them keeps others from being served.
 
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -88,6 +89,23 @@ fn a_peer_that_never_reads_is_given_up_and_what_it_asked_for_is_done() {
     deaf.send(leave("u1", "00:10:00"));
     flood(&deaf, enter(&"u".repeat(256)).as_bytes());
     wait_until("it is given up", || closed(&daemon, "unread") == 1.0);
+    assert_eq!(daemon.connect().ask(enter("u1")), study_time("u1", Some("00:10:00")));
+}
+
+#[test]
+fn a_peer_that_takes_its_replies_byte_by_byte_is_given_up_and_what_it_asked_for_is_done() {
+    let setup = observed(Setup::new()).key("limits.unread_timeout", "\"1h\"");
+    let daemon = setup.key("limits.backlog_timeout", "\"1s\"").start();
+    let mut slow = daemon.connect();
+    slow.send(leave("u1", "00:10:00"));
+    flood(&slow, enter(&"u".repeat(256)).as_bytes());
+    let mut some = [0; 64];
+    wait_until("it is given up", || {
+        // Enough for the kernel to make room for more.
+        let is_read = slow.stream().read(&mut some).is_ok();
+        closed(&daemon, "unread") == 1.0 || !is_read
+    });
+    wait_until("it is counted", || closed(&daemon, "unread") == 1.0);
     assert_eq!(daemon.connect().ask(enter("u1")), study_time("u1", Some("00:10:00")));
 }
 

@@ -2,8 +2,8 @@
 //! writing; and with very many users.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::fleet::{Fleet, times_in};
@@ -104,13 +104,67 @@ impl Story {
     }
 }
 
+/// What happened in the life of one daemon.
+#[derive(Default)]
+struct Life {
+    answered: AtomicUsize,
+    /// Days closed, and that acknowledged.
+    closed: AtomicUsize,
+    /// How many frames auth had been told when the first close of this life was acknowledged: those
+    /// of this life were of days that were closed before it.
+    told_before_close: OnceLock<usize>,
+}
+
+/// What a life lasts until; it ends at a random moment soon after that.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// Its beginning.
+    Born,
+    /// So many requests are answered.
+    Answered(usize),
+    /// So many days are closed.
+    Closed(usize),
+    /// Auth is told so many more frames.
+    Told(usize),
+}
+
+impl Until {
+    /// Of this round, by the seed, and how long it lives after that at the most.
+    fn of(round: usize) -> (Self, Duration) {
+        let pick = |most: u64| {
+            usize::try_from(rest_of_life(round, Duration::from_millis(most)).as_millis()).unwrap()
+        };
+        match round % 4 {
+            0 => (Self::Born, Duration::from_millis(400)),
+            1 => (Self::Closed(1 + pick(2)), Duration::from_millis(30)),
+            2 => (Self::Told(1 + pick(6)), Duration::from_millis(10)),
+            _ => (Self::Answered(pick(40)), Duration::from_millis(100)),
+        }
+    }
+
+    fn is_reached(self, life: &Life, told_since: usize) -> bool {
+        match self {
+            Self::Born => true,
+            Self::Answered(count) => life.answered.load(Ordering::Relaxed) >= count,
+            Self::Closed(count) => life.closed.load(Ordering::Relaxed) >= count,
+            Self::Told(count) => told_since >= count,
+        }
+    }
+}
+
+/// Steps of a day: in one of them users are listed, in the last one they are and the day is closed.
+const DAY_STEPS: usize = 23;
+const LISTING_STEP: usize = 9;
+
 /// Lives days until the connection breaks: times, listings, closes, without a pause.
-fn live(mut peer: Client, story: &mut Story) {
+fn live(mut peer: Client, story: &mut Story, life: &Life, fleet: &Fleet) {
     for step in 0.. {
         let user = format!("u{}", step % 17);
         let value = story.value(&user);
         let text = value.to_string();
-        let (is_listing, is_last) = (matches!(step % 29, 7 | 11 | 20 | 28), step % 29 == 28);
+        let of_day = step % DAY_STEPS;
+        let is_last = of_day == DAY_STEPS - 1;
+        let is_listing = is_last || of_day == LISTING_STEP;
         let message = match (is_listing, is_last) {
             (_, true) => last(&[(&user, &text)]),
             (true, _) => listing(&[(&user, &text)]),
@@ -128,8 +182,11 @@ fn live(mut peer: Client, story: &mut Story) {
             story.left(&user, value);
         }
         if is_last {
+            life.told_before_close.get_or_init(|| fleet.auth.told_count());
             story.closed();
+            life.closed.fetch_add(1, Ordering::Relaxed);
         }
+        life.answered.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -148,27 +205,52 @@ pub(crate) fn no_acknowledged_study_time_is_lost_however_often_the_daemon_is_kil
     moody(&fleet);
     let setup = Setup::with(&fleet)
         .keeps(place)
+        // Who comes after it need not wait until its right to deliver is over.
+        .always_at_one_address()
         .key("rollover.batch_users", "4")
         .key("rollover.retry_max", "\"20ms\"");
     let mut story = Story::default();
+    let (mut closed, mut inherited) = (0, 0);
     for round in 0..kills() {
-        let daemon = setup.start();
-        // Before it is killed, however late the thread gets its turn.
-        let peer = daemon.connect();
-        story = std::thread::scope(|scope| {
-            let living = scope.spawn(move || {
-                live(peer, &mut story);
-                story
-            });
-            // Anywhere between the first request and a few nights later.
-            rest(rest_of_life(round, Duration::from_millis(400)));
-            daemon.kill();
-            living.join().expect("nothing was refused")
-        });
+        let (life, told) = (Life::default(), fleet.auth.told_count());
+        story = die_in(round, &setup, &fleet, &life, story);
+        closed += life.closed.load(Ordering::Relaxed);
+        let until = life.told_before_close.get().copied();
+        inherited += until.unwrap_or_else(|| fleet.auth.told_count()) - told;
     }
-    println!("{} values, {} owed", story.next, story.owed.len());
+    let told = fleet.auth.told_count();
+    let values = story.next;
+    println!(
+        "{values} values, {closed} days closed, {told} frames told, {inherited} of them inherited"
+    );
+    // Whoever is killed before a day is over, or after it is wholly delivered, proves little.
+    let enough = kills() / 4;
+    assert!(closed >= enough, "{closed} days closed");
+    assert!(told >= 2 * enough, "{told} frames told");
+    assert!(inherited >= enough, "{inherited} frames told of days that an earlier daemon closed");
     finish(&setup, &fleet, &mut story);
     story.check(&fleet.auth.told());
+}
+
+/// One daemon's life, up to where it is killed in this round.
+fn die_in(round: usize, setup: &Setup, fleet: &Fleet, life: &Life, mut story: Story) -> Story {
+    let told = fleet.auth.told_count();
+    let daemon = setup.start();
+    // Before it is killed, however late the thread gets its turn.
+    let peer = daemon.connect();
+    std::thread::scope(|scope| {
+        let living = scope.spawn(move || {
+            live(peer, &mut story, life, fleet);
+            story
+        });
+        let (until, most) = Until::of(round);
+        wait_until("its life has lasted", || {
+            living.is_finished() || until.is_reached(life, fleet.auth.told_count() - told)
+        });
+        rest(rest_of_life(round, most));
+        daemon.kill();
+        living.join().expect("nothing was refused")
+    })
 }
 
 /// A last close, and everything delivered.

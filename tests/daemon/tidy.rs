@@ -183,6 +183,37 @@ fn is_text(name: &str) -> bool {
         || name.starts_with(".ci/")
 }
 
+fn first_word(text: &str) -> Option<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).next()
+}
+
+/// The names of an enum's variants, as its file declares them.
+fn variants<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let declared = text.split_once(&format!("enum {name} {{\n")).map_or("", |(_, rest)| rest);
+    let lines = declared.lines().take_while(|line| *line != "}");
+    let words = lines.filter_map(|line| line.strip_prefix("    ").and_then(first_word));
+    words.filter(|word| word.starts_with(|c: char| c.is_ascii_uppercase())).collect()
+}
+
+#[test]
+fn no_list_of_all_leaves_one_out() {
+    let mut lists = 0;
+    for (name, text) in rust("src") {
+        for (at, _) in text.match_indices("ALL: [Self; ") {
+            let of = text[..at].rsplit("\nimpl ").next().unwrap().split(' ').next().unwrap();
+            let list = text[at..].split("];").next().unwrap();
+            let words = list.split("Self::").skip(1);
+            let listed: Vec<_> = words.filter_map(first_word).collect();
+            let declared = variants(&text, of);
+            assert!(!declared.is_empty(), "{name} does not declare {of}");
+            let missing: Vec<_> = declared.iter().filter(|one| !listed.contains(one)).collect();
+            assert!(missing.is_empty(), "{name}: {of}::ALL leaves out {missing:?}");
+            lists += 1;
+        }
+    }
+    assert!(lists > 10, "{lists} lists were found");
+}
+
 /// `TEXT](TARGET)` in a Markdown file: the targets, without those elsewhere.
 fn links(text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());

@@ -73,7 +73,7 @@ pub(super) async fn show(State(desk): State<Arc<Desk>>, _: NoParameters) -> Answ
             .duration_since(started_at)
             .unwrap_or_default()
             .as_secs_f64(),
-        readiness: Readiness::of(&picture),
+        readiness: Readiness::of(&picture, &desk),
         load: Load::of(&desk),
         population,
         gateways: gateways::all(&desk),

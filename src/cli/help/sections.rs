@@ -152,7 +152,10 @@ const STATUS: &[Section] = &[
     ASKING,
     exit_statuses(&[
         ("0", "It is ready."),
-        ("1", "It is degraded: it serves, but a service that it calls is away."),
+        (
+            "1",
+            "It is degraded: it serves, but a service that it calls is away, or a certificate has ended.",
+        ),
         ("2", "It could not be asked, or the arguments are wrong."),
         ("3", "It is unready: its store is away, or it stops."),
     ]),

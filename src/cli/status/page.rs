@@ -80,6 +80,12 @@ impl Page<'_> {
             let error = cut(&one.get("error").text().unwrap_or_default(), COLUMNS - 36);
             self.lines.push(format!("  {name:<12}{state}for {since:<10}{error}"));
         }
+        for one in readiness.get("certificates").items() {
+            let (key, error) = (one.get("key").text(), one.get("error").text());
+            let (key, error) = (key.unwrap_or_default(), error.unwrap_or_default());
+            let error = cut(&error, COLUMNS.saturating_sub(3 + key.chars().count()));
+            self.lines.push(format!("  {} {error}", self.paint.put(Tone::Bad, &key)));
+        }
     }
 
     fn load(&mut self) {
@@ -200,7 +206,9 @@ mod tests {
             {"name": "store", "required": true, "state": "up", "since": "2026-11-19T20:00:01Z",
              "error": null},
             {"name": "room", "required": false, "state": "down", "since": "2026-11-20T21:00:49Z",
-             "error": "no connection to room could be made: connection refused by 127.0.0.1:8089"}]},
+             "error": "no connection to room could be made: connection refused by 127.0.0.1:8089"}],
+            "certificates": [{"key": "gateways.signaling.tls.cert",
+             "error": "ended at 2026-11-19T12:00:00Z: whoever checks it refuses it"}]},
         "load": {"connections": 123, "connections_max": 10000, "in_flight": 4,
             "requests_answered": 1234567, "requests_failed": 12,
             "received_bytes": 1536, "sent_bytes": 1572864},
@@ -234,6 +242,7 @@ health
   degraded
   store       up      for 1d 1h
   room        down    for 12s       no connection to room could be made: connec…
+  gateways.signaling.tls.cert ended at 2026-11-19T12:00:00Z: whoever checks it…
 
 load
   connections 123 of 10,000               in flight  4

@@ -31,8 +31,8 @@ pub(super) fn keys() -> Vec<Key<Limits>> {
             "max_connections_per_address",
             "0",
             count(0..=1_000_000, |limits| &mut limits.max_connections_per_address),
-            "Connections of one address, of all listeners together; 0 for any number. A service of \
-             the fleet has 30, and several may share an address.",
+            "Connections of one address, of IPv6 of one /64, of all listeners together; 0 for any number. A \
+             service of the fleet has 30, and several may share an address.",
         ),
         key(
             "max_frames_per_second",
@@ -75,6 +75,13 @@ pub(super) fn keys() -> Vec<Key<Limits>> {
             duration(MILLI..=HOUR, |limits| &mut limits.unread_timeout),
             "How long a peer may take none of the replies that wait for it, before the connection is \
              closed; when the daemon stops, a quarter of `shutdown_grace` if that is less.",
+        ),
+        key(
+            "backlog_timeout",
+            "10m",
+            duration(MILLI..=HOUR, |limits| &mut limits.backlog_timeout),
+            "How long a peer may take over all the replies that wait for it at one moment, a little at \
+             a time, before the connection is closed.",
         ),
         key(
             "request_timeout",

@@ -66,8 +66,8 @@ framing = "lenght4"
             "stated.toml:3:1: limits.max_frame_byte: unknown key; did you mean max_frame_bytes? \
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
              max_connections_per_address, max_frames_per_second, max_unread_reply_bytes, \
-             max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, request_timeout, \
-             handshake_timeout, shutdown_grace, connection_threads",
+             max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, backlog_timeout, \
+             request_timeout, handshake_timeout, shutdown_grace, connection_threads",
             "stated.toml:4:17: limits.max_in_flight: found 0, expected a whole number from 1 to \
              65536",
             "stated.toml:5:19: limits.request_timeout: found 8 (a number without a unit), \
@@ -154,8 +154,8 @@ fn a_file_that_is_not_toml_is_told_line_by_line_with_the_mistakes_that_are_certa
             "stated.toml:3:1: limits.max_frame_byt: unknown key; did you mean max_frame_bytes? \
              [limits] has max_frame_bytes, max_in_flight, max_connections, \
              max_connections_per_address, max_frames_per_second, max_unread_reply_bytes, \
-             max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, request_timeout, \
-             handshake_timeout, shutdown_grace, connection_threads",
+             max_buffer_bytes, max_late_requests, frame_timeout, unread_timeout, backlog_timeout, \
+             request_timeout, handshake_timeout, shutdown_grace, connection_threads",
             "stated.toml:5:9: not TOML: string values must be quoted",
             "stated.toml:6:1: not TOML: duplicate key level",
         ],

@@ -68,6 +68,7 @@ fn with_nothing_given_every_field_has_its_documented_default() {
             max_late_requests: 10_000,
             frame_timeout: Duration::from_secs(30),
             unread_timeout: Duration::from_secs(60),
+            backlog_timeout: Duration::from_secs(600),
             request_timeout: Duration::from_secs(8),
             handshake_timeout: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(20),

@@ -93,6 +93,7 @@ impl LogFile {
             at += part;
         }
         self.room = end;
+        crash::point(Point::LogRoomMade);
         Ok(())
     }
 
@@ -114,6 +115,7 @@ impl LogFile {
             self.room = self.length;
             disk.sync(&self.file)?;
             self.extent = self.length;
+            crash::point(Point::LogFinished);
         }
         Ok(())
     }

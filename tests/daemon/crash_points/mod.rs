@@ -72,6 +72,8 @@ fn on(point: Point) -> On {
         | Point::TornEndCut
         | Point::StoreOpened
         | Point::ChangeApplied
+        | Point::LogRoomMade
+        | Point::LogFinished
         | Point::GroupWritten
         | Point::GroupSynced
         | Point::GroupNoted
@@ -143,6 +145,7 @@ fn times(point: Point) -> &'static [u64] {
         | Point::RoomOutAnswered => &[1, 2],
         Point::FileRenamed | Point::MessageSent => &[1, 2, 3, 4],
         Point::ChangeApplied | Point::GroupWritten | Point::GroupNoted => &[1, 7, 30],
+        Point::LogRoomMade | Point::LogFinished => &[1, 2],
         // The later ones are the steps of the nights.
         Point::GroupSynced => &[1, 7, 30, 128, 131, 134, 137, 140, 143, 146, 149, 152, 155],
     }

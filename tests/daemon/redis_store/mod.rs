@@ -1,10 +1,13 @@
 //! What is true of the Redis store alone.
 
 mod daemons;
+mod failover;
 mod failures;
 mod faults;
 mod format;
+mod load;
 mod neighbours;
+mod outages;
 mod rooms;
 mod scrub;
 

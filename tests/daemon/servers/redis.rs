@@ -261,6 +261,22 @@ impl RedisCluster {
         SlotMove { slot, to: to_id }
     }
 
+    /// Moves what there still is of the slot.
+    pub(crate) async fn move_keys(&self, moving: &SlotMove, from: &RedisServer, to: &RedisServer) {
+        let port = to.port.to_string();
+        loop {
+            let find = ["CLUSTER", "GETKEYSINSLOT", &moving.slot, "5"];
+            let keys: Vec<String> = from.ask(&find).await;
+            if keys.is_empty() {
+                return;
+            }
+            let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            migrate.extend(keys.iter().map(String::as_str));
+            // A key may have gone meanwhile.
+            from.ask::<String>(&migrate).await;
+        }
+    }
+
     /// The slot has moved: its new owner is told first.
     pub(crate) async fn end_move(&self, moving: SlotMove) {
         let settle = ["CLUSTER", "SETSLOT", &moving.slot, "NODE", &moving.to];

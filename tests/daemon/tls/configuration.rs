@@ -4,8 +4,10 @@ use std::process::Output;
 
 use crate::certificates::{Authority, Days};
 use crate::fleet::Fleet;
-use crate::harness::{Setup, command, start_in_vain, write_config};
+use crate::harness::{Setup, command, start_in_vain, wait_until, write_config};
+use crate::http::{admin_address, get, observed};
 use crate::requests::kick_out;
+use crate::status::{ask, said};
 
 fn check_config(setup: &Setup) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -75,6 +77,33 @@ fn a_certificate_that_has_ended_is_a_warning_and_no_obstacle() {
     let own = authority.issue_for("own", &["DNS:a"], Days(-30, -1));
     let daemon = admin(&own.keys()).start();
     daemon.log.tells("admin.tls.cert ended at ");
+}
+
+#[test]
+fn a_certificate_that_has_ended_makes_the_daemon_degraded_until_it_is_renewed() {
+    let authority = Authority::new();
+    let own = authority.issue_for("own", &["DNS:stated"], Days(-30, -1));
+    let setup = observed(Setup::new()).over_tls(&own.keys());
+    let daemon = setup.start();
+    let ready = |status: &str| {
+        let mut answer = serde_json::Value::Null;
+        wait_until(status, || {
+            answer = get(&daemon, "/readyz");
+            answer["status"] == status
+        });
+        answer["certificates"].clone()
+    };
+    let told = ready("degraded");
+    assert_eq!(told.as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told[0]["key"], "listen[0].tls.cert");
+    assert!(told[0]["error"].as_str().unwrap().starts_with("ended at "), "{told}");
+    let output = ask(admin_address(&daemon), &["status"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("\n  listen[0].tls.cert ended at "), "{}", said(&output));
+    // Who reads its file anew finds another one.
+    own.replace_by(&authority.issue("new", &["DNS:stated"]));
+    daemon.reload(&setup);
+    assert_eq!(ready("ready"), serde_json::json!([]));
 }
 
 #[test]

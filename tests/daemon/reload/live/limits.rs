@@ -25,6 +25,7 @@ pub(super) const KEYS: &[&str] = &[
     "limits.max_late_requests",
     "limits.frame_timeout",
     "limits.unread_timeout",
+    "limits.backlog_timeout",
     "limits.request_timeout",
     "limits.shutdown_grace",
 ];
@@ -213,6 +214,20 @@ fn unread_timeout() {
     daemon.reload(&setup.key("limits.unread_timeout", "\"100ms\""));
     flood(&daemon.connect(), &frame, 0);
     wait_until("one that does not read is given up", || closed() == 1.0);
+}
+
+#[test]
+fn backlog_timeout() {
+    let setup = observed(Setup::new()).key("limits.backlog_timeout", "\"1h\"");
+    let daemon = setup.start();
+    let frame = Framing::Length4.frame(long(100).as_bytes());
+    let peer = daemon.connect();
+    flood(&peer, &frame, 0);
+    let closed = || value(&daemon, "stated_connections_closed_total{reason=\"unread\"}");
+    assert_eq!(closed(), 0.0);
+    daemon.reload(&setup.key("limits.backlog_timeout", "\"100ms\""));
+    flood(&daemon.connect(), &frame, 0);
+    wait_until("one whose replies wait too long is given up", || closed() == 1.0);
 }
 
 /// Sends requests until nobody takes them any more; how many bytes went out.
