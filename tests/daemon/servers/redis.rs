@@ -118,6 +118,11 @@ impl RedisServer {
         }
     }
 
+    /// Whether it was not stopped.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// The process hangs: its connections stay open, and nothing answers.
     pub(crate) fn pause(&self) {
         self.signal("-STOP");
