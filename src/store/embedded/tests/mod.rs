@@ -73,10 +73,23 @@ fn try_copy_of(dir: &Path) -> io::Result<TempDir> {
     // First, so that it never says more than the copies of the logs hold.
     let acknowledged = fs::read(dir.join("acknowledged"))?;
     for name in files(dir) {
-        fs::copy(dir.join(&name), copy.path().join(&name))?;
+        fs::write(copy.path().join(&name), still_content_of(&dir.join(&name))?)?;
     }
     fs::write(copy.path().join("acknowledged"), acknowledged)?;
     Ok(copy)
+}
+
+/// What is in the file at one moment. Of a file that is written to while it is read, a later part may be
+/// newer than an earlier one; no death leaves it so.
+fn still_content_of(file: &Path) -> io::Result<Vec<u8>> {
+    let mut content = fs::read(file)?;
+    loop {
+        let again = fs::read(file)?;
+        if again == content {
+            return Ok(content);
+        }
+        content = again;
+    }
 }
 
 fn files(dir: &Path) -> Vec<String> {
