@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::call::{Call, DELETE_IF_EQUAL, END_DELIVERY, END_SWEEP, HOLD_LOCK};
+use super::call::Call;
 use super::frame::StoredBatch;
 use super::records::Records;
 use super::scan::{Progress, Walk};
+use super::script::{DELETE_IF_EQUAL, END_DELIVERY, END_SWEEP, HOLD_LOCK};
 use super::stored::{LOCK_KEY, NIGHT_KEY};
 use super::{Deliverer, text_of};
 use crate::crash::{self, Point};

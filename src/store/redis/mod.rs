@@ -11,7 +11,9 @@ mod calendar;
 mod call;
 mod cluster;
 mod delivery;
+mod departures;
 mod doubts;
+mod flight;
 mod forget;
 mod format;
 mod frame;
@@ -27,6 +29,7 @@ mod plan;
 mod records;
 mod rooms;
 mod scan;
+mod script;
 pub mod scrub;
 mod server;
 mod servers;
@@ -36,6 +39,7 @@ mod slots;
 mod standing;
 mod stored;
 mod times;
+mod words;
 
 use std::fmt;
 use std::future::Future;
@@ -52,6 +56,7 @@ use self::address::{Address, Terms, parse_url, text as text_of};
 use self::calendar::Calendar;
 use self::cluster::Cluster;
 use self::delivery::Delivery;
+use self::departures::Departures;
 use self::links::{LinkFigures, Links};
 use self::records::Records;
 use self::rooms::Exits;
@@ -197,7 +202,8 @@ fn servers(
         }
     };
     let (links, stop) = (Arc::clone(links), stop.child_token());
-    Ok(Servers::One(Server::keep(address, terms, links, tracker, stop)))
+    let server = Server::keep(address, terms, links, tracker, stop.clone());
+    Ok(Servers::One(Departures::keep(server, tracker, stop)))
 }
 
 impl StateStore for RedisStore {

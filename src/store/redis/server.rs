@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::{Address, Terms};
-use super::call::{self, Call, Reply, ScriptAs};
+use super::call::{self, Call, Reply};
 use super::doubts;
 use super::links::Links;
+use super::script::{ScriptAs, load_scripts};
 use crate::throttle::{Cause, admits};
 
 /// How long a request that finds no connection waits for an attempt, from the attempt's beginning;
@@ -80,7 +81,7 @@ struct Attempt {
 }
 
 /// A connection in use.
-struct Live {
+pub(super) struct Live {
     connection: MultiplexedConnection,
     number: u64,
     /// Set once it is known to be of no use; whoever waits on it stops waiting.
@@ -159,7 +160,7 @@ impl Server {
             pipeline.add_command(cmd.clone());
         }
         let values = self.exchange(&live, &pipeline).await?;
-        let last = call::replies(values).pop();
+        let last = values.into_iter().next_back().map(|value| call.reply(value));
         last.ok_or_else(|| Fault::Broken("a reply is missing".to_owned()))
     }
 
@@ -182,14 +183,20 @@ impl Server {
         calls: &[Call],
         sent: ScriptAs,
     ) -> Result<Vec<Reply>, Fault> {
-        let replies = call::replies(self.exchange(live, &call::pipeline(calls, sent)).await?);
+        let values = self.exchange(live, &call::pipeline(calls, sent)).await?;
+        let replies = call::replies(calls, values);
         match replies.iter().find_map(unusable) {
             Some(why) => Err(self.give_up(live, why)),
             None => Ok(replies),
         }
     }
 
-    async fn exchange(&self, live: &Live, pipeline: &Pipeline) -> Result<Vec<Value>, Fault> {
+    /// Sends the commands, and waits for the reply to each.
+    pub(super) async fn exchange(
+        &self,
+        live: &Live,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, Fault> {
         let mut connection = live.connection.clone();
         let count = pipeline.len();
         let sent = connection.send_packed_commands(pipeline, 0, count);
@@ -203,13 +210,14 @@ impl Server {
         }
     }
 
-    fn give_up(&self, live: &Live, why: String) -> Fault {
+    /// The connection is of no more use.
+    pub(super) fn give_up(&self, live: &Live, why: String) -> Fault {
         live.dead.cancel();
         Fault::Broken(why)
     }
 
     /// The connection; if there is none, what an attempt begun after the question brings.
-    async fn live(&self) -> Result<Arc<Live>, Fault> {
+    pub(super) async fn live(&self) -> Result<Arc<Live>, Fault> {
         if let Some(live) = self.shared.usable() {
             return Ok(live);
         }
@@ -280,7 +288,7 @@ impl Shared {
         let connected = async {
             let (mut connection, address) = self.address.connect(&self.terms).await?;
             // Where loading is forbidden they are sent when they are needed.
-            let mut greeting = call::load_scripts();
+            let mut greeting = load_scripts();
             let [command, section] = doubts::QUESTION;
             greeting.cmd(command).arg(section);
             let replies = connection.send_packed_commands(&greeting, 0, greeting.len()).await;
@@ -329,7 +337,7 @@ async fn ping_until_silent(mut connection: MultiplexedConnection) -> String {
 }
 
 /// Whether the server can't do anything for us now: it must be looked up and connected to anew.
-fn unusable(reply: &Reply) -> Option<String> {
+pub(super) fn unusable(reply: &Reply) -> Option<String> {
     let error = reply.as_ref().err()?;
     UNUSABLE.contains(&error.code()).then(|| error.to_string())
 }

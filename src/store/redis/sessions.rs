@@ -19,13 +19,15 @@
 
 use redis::Value;
 
-use super::call::{
-    CLOSE_INDEX, CLOSE_SESSION, Call, DELETE_IF_EQUAL, HOLDS_SESSION, LEAD_TO, OPEN_SESSION, Reply,
+use super::call::{Call, Reply};
+use super::records::{
+    Records, Task, Told, answered_record, noted_sessions, room_of, told, unexpected, word_of,
 };
-use super::records::{Records, Task, Told, answered_record, room_of, told, unexpected, word_of};
 use super::rooms::{Seat, member_call};
-use super::standing::Read;
-use super::stored::{room_json, session_json, session_key};
+use super::script::{CLOSE_INDEXES, DELETE_IF_EQUAL, LEAD_TO};
+use super::standing::{Read, hold_call, is_held};
+use super::stored::session_key;
+use super::words::Words;
 use super::{new_operation, refusal, text_of, unreached};
 use crate::crash::{self, Point};
 use crate::domain::{Record, RoomId, SessionId, UserId};
@@ -38,37 +40,42 @@ impl Records {
         room: Option<RoomId>,
         session: &SessionId,
     ) -> Result<Record> {
-        let operation = new_operation().into_bytes();
-        let arguments = vec![room_json(room), session_json(session), operation];
-        let open = Task::new(&OPEN_SESSION, user, arguments);
-        let holds = holds_task(user, session);
-        let index = Call::script(&LEAD_TO, session_key(session)).arg(user.as_str());
+        let open = Task::new("open", user)
+            .with(|words| words.with_room(room).with_session(Some(session)).with(new_operation()));
         let today = self.calendar.today().await?;
         let seat = room.map(|room| Seat { room, session: session.clone() });
-        let enter = seat.as_ref().map(|seat| member_call("SADD", seat));
-        let calls = [self.call(&open, today), index.clone(), self.call(&holds, today)];
-        let [opened, mut indexed, mut held] = self.in_order_beside(calls, &enter).await?;
+        let enter = || seat.as_ref().map(|seat| member_call("SADD", seat));
+        let index = Call::command("SET", session_key(session)).arg(user.as_str()).arg("GET");
+        let calls = [self.call(&open, today), index, hold_call(user, self.style)];
+        let [opened, mut indexed, mut held] = self.in_order_beside(calls, enter()).await?;
         let opened = match told(opened) {
-            Ok(Told::Done(values)) => values,
-            Ok(Told::Nobody | Told::Parse(_) | Told::Stale(_)) => {
-                // The index may have been looked up, and removed, before the record named it.
-                let values = self.or_undo(user, session, seat, self.run(&open).await).await?;
-                let today = self.calendar.today().await?;
-                let calls = [index, self.call(&holds, today)];
-                [indexed, held] = self.in_order_beside(calls, &enter).await?;
-                values.unwrap_or_default()
-            }
-            Err(error) => self.or_undo(user, session, seat, Err(error)).await?,
+            Ok(Told::Done(values)) => Some(values),
+            Ok(Told::Nobody | Told::Parse(_) | Told::Stale(_)) => None,
+            Err(error) => self.or_undo(user, session, &seat, Err(error)).await?,
         };
+        let is_done = opened.is_some();
+        let opened = match opened {
+            Some(values) => values,
+            None => {
+                let ran = self.run(&open).await;
+                self.or_undo(user, session, &seat, ran).await?.unwrap_or_default()
+            }
+        };
+        if !is_done || indexed.is_err() {
+            // The index may have been looked up, and removed, before the record named it. And a Redis
+            // before 6.2 does not know our words, nor does any replace what is no text.
+            let index = Call::script(&LEAD_TO, session_key(session)).arg(user.as_str());
+            let calls = [index, hold_call(user, self.style)];
+            [indexed, held] = self.in_order_beside(calls, enter()).await?;
+        }
         let led_to = text_of(&indexed.map_err(refusal)?).and_then(|id| UserId::parse(&id).ok());
         if let Some(previous) = led_to.filter(|previous| previous != user) {
             self.leave_to_another(previous, session).await;
         }
-        let mut leftover = Vec::new();
-        for replaced in opened.iter().skip(5) {
-            leftover.extend(word_of(replaced, SessionId::parse)?.map(|old| (user.clone(), old)));
-        }
-        if !is_held(&self.finish(&holds, held).await?) {
+        let replaced = opened.get(3..).unwrap_or_default();
+        let mut leftover: Vec<_> =
+            noted_sessions(replaced).map(|session| (user.clone(), session)).collect();
+        if !is_held(user, session, held)? {
             // Somebody opened another one meanwhile, before our index was there to be removed.
             leftover.push((user.clone(), session.clone()));
         }
@@ -85,21 +92,22 @@ impl Records {
         let owner = self.servers.one(look_up).await.map_err(unreached)?.map_err(refusal)?;
         let Value::BulkString(owner) = owner else { return Ok(None) };
         crash::point(Point::SessionLookedUp);
-        let remove = Call::script(&CLOSE_INDEX, session_key(session)).arg(owner.clone());
         let user = std::str::from_utf8(&owner).ok().and_then(|id| UserId::parse(id).ok());
+        let words = Words::default().with(&owner);
+        let remove = Call::part(&CLOSE_INDEXES, None, session_key(session), words);
         let Some(user) = user else {
             self.servers.one(remove).await.map_err(unreached)?.map_err(refusal)?;
             return Ok(None);
         };
-        let arguments = vec![session_json(session), new_operation().into_bytes()];
-        let close = Task::new(&CLOSE_SESSION, &user, arguments);
+        let close = Task::new("close", &user)
+            .with(|words| words.with_session(Some(session)).with(new_operation()));
         let replies = self.in_order([remove, self.call(&close, today)]).await;
         let values = match self.closed(&close, replies).await {
             Ok(values) => values,
             Err(error) => {
-                // Nobody is closed who may be asked for again. If it was after all, the record says
-                // so, and the index is a leftover.
-                drop(self.put_back(&user, session).await);
+                // Nobody is closed who may be asked for again. If it was after all, or if it is another
+                // user's by now, the index is a leftover.
+                drop(self.restore(&user, session).await);
                 return Err(error);
             }
         };
@@ -127,7 +135,7 @@ impl Records {
 
     /// The user was elsewhere when this was opened, and is there no more.
     fn exits_of(&self, opened: &[Value]) -> Result<()> {
-        let [_, _, _, room, session, ..] = opened else { return Err(unexpected()) };
+        let [_, room, session, ..] = opened else { return Ok(()) };
         let (room, session) = (room_of(room)?, word_of(session, SessionId::parse)?);
         if let (Some(room), Some(session)) = (room, session) {
             self.exits.add(Seat { room, session });
@@ -155,17 +163,16 @@ impl Records {
         }
         let today = self.calendar.today().await?;
         let remove = leftover.iter().map(|(user, session)| remove_call(user, session)).collect();
-        let tasks: Vec<_> =
-            leftover.iter().map(|(user, session)| holds_task(user, session)).collect();
-        let ask: Vec<_> = tasks.iter().map(|task| self.call(task, today)).collect();
-        let mut replies = self.servers.in_two_steps(remove, &ask).await.map_err(unreached)?;
+        let tasks: Vec<_> = leftover.iter().map(|(user, session)| let_go(user, session)).collect();
+        let ask = tasks.iter().map(|task| self.call(task, today)).collect();
+        let mut replies = self.servers.in_two_steps(remove, ask).await.map_err(unreached)?;
         let asked = replies.split_off(leftover.len().min(replies.len()));
         let (mut gone, mut failed) = (0, None);
         for removed in replies {
             gone += u64::from(removed.map_err(refusal)? == Value::Int(1));
         }
         for ((user, session), (task, reply)) in leftover.iter().zip(tasks.iter().zip(asked)) {
-            let held = self.finish(task, reply).await.map(|values| is_held(&values));
+            let held = self.finish(task, reply).await.map(|values| says_held(&values));
             // Whose record can't be read may be there.
             if matches!(held, Ok(true) | Err(Error::Unreadable(_))) {
                 gone = gone.saturating_sub(1);
@@ -175,6 +182,21 @@ impl Records {
             failed = failed.or(held.err());
         }
         failed.map_or(Ok(gone), Err)
+    }
+
+    /// Puts an index back whose session may be live after all, and takes it away again if the record
+    /// says that it is not. What can't be read may be there.
+    async fn restore(&self, user: &UserId, session: &SessionId) -> Result<()> {
+        self.put_back(user, session).await?;
+        let held = self.servers.one(hold_call(user, self.style)).await.map_err(unreached)?;
+        if !is_held(user, session, held)? {
+            self.servers
+                .one(remove_call(user, session))
+                .await
+                .map_err(unreached)?
+                .map_err(refusal)?;
+        }
+        Ok(())
     }
 
     async fn put_back(&self, user: &UserId, session: &SessionId) -> Result<()> {
@@ -189,13 +211,13 @@ impl Records {
         &self,
         user: &UserId,
         session: &SessionId,
-        seat: Option<Seat>,
+        seat: &Option<Seat>,
         opened: Result<T>,
     ) -> Result<T> {
         if matches!(opened, Err(Error::Unreadable(_))) {
             // That this fails too is not worth more words than what failed first.
             drop(self.servers.one(remove_call(user, session)).await);
-            seat.into_iter().for_each(|seat| self.exits.add(seat));
+            seat.iter().for_each(|seat| self.exits.add(seat.clone()));
         }
         opened
     }
@@ -205,17 +227,17 @@ impl Records {
     async fn in_order_beside<const N: usize>(
         &self,
         calls: [Call; N],
-        enter: &Option<Call>,
+        enter: Option<Call>,
     ) -> Result<[Reply; N]> {
         let Some(enter) = enter else { return self.in_order(calls).await };
         let (replies, entered) =
-            self.servers.in_order_beside(&calls, enter).await.map_err(unreached)?;
+            self.servers.in_order_beside(calls.into(), enter).await.map_err(unreached)?;
         self.exits.entered(entered);
         replies.try_into().map_err(|_| unexpected())
     }
 
     async fn in_order<const N: usize>(&self, calls: [Call; N]) -> Result<[Reply; N]> {
-        let replies = self.servers.in_order(&calls).await.map_err(unreached)?;
+        let replies = self.servers.in_order(calls.into()).await.map_err(unreached)?;
         replies.try_into().map_err(|_| unexpected())
     }
 }
@@ -224,10 +246,11 @@ fn remove_call(user: &UserId, session: &SessionId) -> Call {
     Call::script(&DELETE_IF_EQUAL, session_key(session)).arg(user.as_str())
 }
 
-fn holds_task(user: &UserId, session: &SessionId) -> Task {
-    Task::new(&HOLDS_SESSION, user, vec![session_json(session)])
+/// Takes away the note that the session was replaced, and says whether it is live.
+fn let_go(user: &UserId, session: &SessionId) -> Task {
+    Task::new("let_go", user).with(|words| words.with_session(Some(session)))
 }
 
-fn is_held(values: &[Value]) -> bool {
+fn says_held(values: &[Value]) -> bool {
     values.first().and_then(text_of).as_deref() == Some("1")
 }
