@@ -1,6 +1,7 @@
 //! What is true of the Redis store alone.
 
 mod daemons;
+mod delivery;
 mod failures;
 mod faults;
 mod format;
