@@ -17,6 +17,8 @@ pub(super) struct Call {
     what: What,
     /// None for what is asked of a server, not of a key.
     key: Option<String>,
+    /// A second key, in the same server.
+    beside: Option<String>,
 }
 
 #[derive(Clone)]
@@ -58,13 +60,13 @@ impl PartialEq for Whole {
 
 impl Call {
     pub(super) fn script(script: &'static Script, key: impl Into<String>) -> Self {
-        Self { what: What::Script(script, Words::default()), key: Some(key.into()) }
+        Self { what: What::Script(script, Words::default()), key: Some(key.into()), beside: None }
     }
 
     pub(super) fn command(name: &'static str, key: impl Into<String>) -> Self {
         let (mut cmd, key) = (redis::cmd(name), key.into());
         cmd.arg(&key);
-        Self { what: What::Command(cmd), key: Some(key) }
+        Self { what: What::Command(cmd), key: Some(key), beside: None }
     }
 
     /// An operation that may share its script with others.
@@ -74,12 +76,18 @@ impl Call {
         key: String,
         words: Words,
     ) -> Self {
-        Self { what: What::Part(Whole { script, night }, words), key: Some(key) }
+        let what = What::Part(Whole { script, night }, words);
+        Self { what, key: Some(key), beside: None }
+    }
+
+    /// The same on a second key too, which is in the same server.
+    pub(super) fn beside(self, key: Option<String>) -> Self {
+        Self { beside: key, ..self }
     }
 
     /// A command about a server; the key in it, if any, does not say where it goes.
     pub(super) fn of_server(name: &'static str) -> Self {
-        Self { what: What::Command(redis::cmd(name)), key: None }
+        Self { what: What::Command(redis::cmd(name)), key: None, beside: None }
     }
 
     pub(super) fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
@@ -134,6 +142,10 @@ impl Call {
         }
     }
 
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        [Some(self.key()), self.beside.as_deref()].into_iter().flatten()
+    }
+
     fn words(&self) -> Option<&Words> {
         match &self.what {
             What::Part(_, words) | What::Script(_, words) => Some(words),
@@ -146,13 +158,14 @@ impl Whole {
     /// The operations, as they are sent.
     pub(super) fn cmd(self, parts: &[&Call], known: &mut Known) -> Cmd {
         let words = || parts.iter().filter_map(|part| part.words());
-        let arguments = parts.len() + words().map(Words::len).sum::<usize>();
-        let keys = parts.iter().map(|part| part.key().len()).sum::<usize>();
-        let bytes = keys + words().map(Words::bytes).sum::<usize>();
+        let keys = || parts.iter().flat_map(|part| part.keys());
+        let key_count = keys().count();
+        let arguments = key_count + words().map(Words::len).sum::<usize>();
+        let bytes = keys().map(str::len).sum::<usize>() + words().map(Words::bytes).sum::<usize>();
         let mut cmd = self.script.begin(Cmd::with_capacity(8 + arguments, 128 + bytes), known);
-        cmd.arg(parts.len());
-        for part in parts {
-            cmd.arg(part.key());
+        cmd.arg(key_count);
+        for key in keys() {
+            cmd.arg(key);
         }
         if let Some(Night { day, swept, style }) = self.night {
             cmd.arg(day.0).arg(swept.0).arg(style_name(style));

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::call::{Call, Reply, is_unknown_script};
-use super::flight::Flight;
+use super::flight::{Flight, PARTS_MAX};
 use super::script::ScriptAs;
 use super::server::{Fault, Live, Server, unusable};
 
@@ -168,7 +168,8 @@ async fn fly_once(
     sent: ScriptAs,
 ) -> Result<Vec<Vec<Reply>>, Fault> {
     let operations: Vec<&[Call]> = passengers.iter().map(|one| one.calls.as_slice()).collect();
-    let flight = Flight::of(&operations);
+    let parts_max = if server.has_slots() { 1 } else { PARTS_MAX };
+    let flight = Flight::of(&operations, parts_max);
     let pipeline = flight.pipeline(&operations, sent);
     let values = server.exchange(live, &pipeline).await?;
     let replies = flight.replies(values);

@@ -11,10 +11,11 @@ use super::call::{self, Call, Reply, Whole};
 use super::script::{Known, ScriptAs};
 
 /// Operations in one script at the most: nobody else is served by Redis meanwhile.
-const PARTS_MAX: usize = 64;
+pub(super) const PARTS_MAX: usize = 64;
 
 /// Where the reply to each call of a flight will be.
 pub(super) struct Flight {
+    parts_max: usize,
     stages: Vec<Stage>,
     /// Of each operation, of each of its calls.
     places: Vec<Vec<Place>>,
@@ -35,8 +36,9 @@ struct Place {
 
 impl Flight {
     /// Lays out the calls of each operation.
-    pub(super) fn of(operations: &[&[Call]]) -> Self {
-        let mut flight = Self { stages: Vec::new(), places: vec![Vec::new(); operations.len()] };
+    pub(super) fn of(operations: &[&[Call]], parts_max: usize) -> Self {
+        let mut flight =
+            Self { parts_max, stages: Vec::new(), places: vec![Vec::new(); operations.len()] };
         for is_first in [true, false] {
             for (number, calls) in operations.iter().enumerate() {
                 if needs_two_scripts(calls) == is_first {
@@ -67,7 +69,8 @@ impl Flight {
     /// The first stage from there that takes the call.
     fn stage_for(&mut self, call: &Call, from: usize) -> usize {
         let whole = call.whole();
-        let found = self.stages.iter().skip(from).position(|stage| stage.takes(whole));
+        let found =
+            self.stages.iter().skip(from).position(|stage| stage.takes(whole, self.parts_max));
         found.map_or_else(
             || {
                 self.stages.push(Stage { whole, calls: Vec::new() });
@@ -121,8 +124,8 @@ fn needs_two_scripts(calls: &[Call]) -> bool {
 }
 
 impl Stage {
-    fn takes(&self, whole: Option<Whole>) -> bool {
-        self.whole == whole && (whole.is_none() || self.calls.len() < PARTS_MAX)
+    fn takes(&self, whole: Option<Whole>, parts_max: usize) -> bool {
+        self.whole == whole && (whole.is_none() || self.calls.len() < parts_max)
     }
 
     /// The replies to its calls.
@@ -164,7 +167,7 @@ mod tests {
 
     /// Keys of each command of the flight, in its order.
     fn sent(operations: &[&[Call]]) -> Vec<String> {
-        let flight = Flight::of(operations);
+        let flight = Flight::of(operations, PARTS_MAX);
         let words = |cmd: &Cmd| {
             let word = |arg| if let Arg::Simple(word) = arg { word } else { &b""[..] };
             let all: Vec<_> = cmd.args_iter().map(word).map(String::from_utf8_lossy).collect();
@@ -207,7 +210,7 @@ mod tests {
             )
         };
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let flight = Flight::of(&[&open, &close]);
+        let flight = Flight::of(&[&open, &close], PARTS_MAX);
         let values = vec![
             error("-NOSCRIPT No matching script.\r\n"),
             Value::Array(vec![error("-WRONGTYPE of b\r\n"), text("a")]),
@@ -217,7 +220,7 @@ mod tests {
         assert_eq!(replies[0], [Ok(text("a")), Ok(text("s"))]);
         assert!(call::is_unknown_script(&replies[1][0]), "{replies:?}");
         assert_eq!(replies[1][1].as_ref().unwrap_err().code(), "WRONGTYPE");
-        let flight = Flight::of(&[&open]);
+        let flight = Flight::of(&[&open], PARTS_MAX);
         assert!(flight.replies(vec![Value::Array(Vec::new()), text("s")]).is_none());
     }
 }

@@ -7,6 +7,7 @@
 //! keeps sets beside the records, and `scrub` and `mend` put right what was left over.
 
 mod address;
+mod both;
 mod calendar;
 mod call;
 mod cluster;
@@ -24,6 +25,7 @@ pub mod links;
 mod lookup;
 mod mend;
 mod night;
+mod owners;
 mod place;
 mod plan;
 mod records;
@@ -58,6 +60,7 @@ use self::cluster::Cluster;
 use self::delivery::Delivery;
 use self::departures::Departures;
 use self::links::{LinkFigures, Links};
+use self::owners::Owners;
 use self::records::Records;
 use self::rooms::Exits;
 use self::scrub::{Pass, Scrub, Step};
@@ -108,7 +111,8 @@ impl RedisStore {
         let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
         let upkeep = Arc::new(Upkeep::default());
         let (exits, waiting) = Exits::new(Arc::clone(&upkeep));
-        let records = Records { servers, calendar, style: config.redis.field_style, exits };
+        let (style, owners) = (config.redis.field_style, Arc::new(Owners::default()));
+        let records = Records { servers, calendar, style, exits, owners };
         let emptied = records.clone().empty_seats(waiting, command_timeout);
         tracker.spawn(stop.clone().run_until_cancelled_owned(emptied));
         let token = deliverer.name.clone();

@@ -1,13 +1,16 @@
 //! Operations on users' records: what every one of them is told, and what they may ask back.
 
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::calendar::{Calendar, Today};
 use super::call::{Call, Night, Reply};
+use super::owners::Owners;
 use super::rooms::Exits;
 use super::script::RECORDS;
 use super::servers::Servers;
-use super::stored::{read_record, record_key};
+use super::stored::{read_record, record_key, session_key};
 use super::words::Words;
 use super::{refusal, text_of, unreached};
 use crate::config::FieldStyle;
@@ -26,6 +29,8 @@ pub(super) struct Records {
     pub(super) calendar: Calendar,
     pub(super) style: FieldStyle,
     pub(super) exits: Exits,
+    /// Whose the sessions are that were opened here.
+    pub(super) owners: Arc<Owners>,
 }
 
 /// What is to be done to a user's record.
@@ -34,6 +39,8 @@ pub(super) struct Task {
     pub(super) user: UserId,
     /// The operation's name as the script knows it, the user as JSON, and what the operation takes.
     words: Words,
+    /// The key of the session's index, if that is to be changed in the same step.
+    index: Option<String>,
 }
 
 /// What a script said.
@@ -42,6 +49,8 @@ pub(super) enum Told {
     Done(Vec<Value>),
     /// There is no such session.
     Nobody,
+    /// The session's index leads to somebody else, or to nobody.
+    Elsewhere,
     /// It wants this text read.
     Parse(Vec<u8>),
     /// The record was already written to with this day as the running one, or a later one.
@@ -52,7 +61,12 @@ impl Task {
     /// The operation of that name.
     pub(super) fn new(name: &'static str, user: &UserId) -> Self {
         let words = Words::of(name).with_text(user.as_str());
-        Self { user: user.clone(), words }
+        Self { user: user.clone(), words, index: None }
+    }
+
+    /// On the session's index too, which lies in the record's server.
+    pub(super) fn with_index_of(self, session: &SessionId) -> Self {
+        Self { index: Some(session_key(session)), ..self }
     }
 
     /// With what it takes.
@@ -64,17 +78,27 @@ impl Task {
 impl Records {
     /// The call that does the task.
     pub(super) fn call(&self, task: &Task, today: Today) -> Call {
-        self.call_with(&task.user, task.words.clone(), today)
+        self.call_with(task, task.words.clone(), today)
     }
 
-    fn call_with(&self, user: &UserId, words: Words, today: Today) -> Call {
+    fn call_with(&self, task: &Task, words: Words, today: Today) -> Call {
         let Today { day, swept } = today;
         let night = Night { day, swept, style: self.style };
-        Call::part(&RECORDS, Some(night), record_key(user), words)
+        let call = Call::part(&RECORDS, Some(night), record_key(&task.user), words);
+        call.beside(task.index.clone())
     }
 
     /// Does the task; answers what was said, or `None` if the script found nobody.
     pub(super) async fn run(&self, task: &Task) -> Result<Option<Vec<Value>>> {
+        match self.see_through(task, None).await? {
+            Told::Done(values) => Ok(Some(values)),
+            Told::Nobody | Told::Elsewhere => Ok(None),
+            Told::Parse(_) | Told::Stale(_) => Err(unexpected()),
+        }
+    }
+
+    /// Does the task, with `first` as the reply to its first call if that was made already.
+    pub(super) async fn see_through(&self, task: &Task, mut first: Option<Reply>) -> Result<Told> {
         let mut today = self.calendar.today().await?;
         let mut read: Option<Words> = None;
         let mut is_sure = false;
@@ -85,10 +109,15 @@ impl Records {
                 (false, Some(read)) => read.clone().with_all(&task.words),
                 (true, Some(read)) => Words::of("sure").with_all(read).with_all(&task.words),
             };
-            let call = self.call_with(&task.user, words, today);
-            match told(self.servers.one(call).await.map_err(unreached)?)? {
-                Told::Done(values) => return Ok(Some(values)),
-                Told::Nobody => return Ok(None),
+            let reply = match first.take() {
+                Some(reply) => reply,
+                None => {
+                    let call = self.call_with(task, words, today);
+                    self.servers.one(call).await.map_err(unreached)?
+                }
+            };
+            match told(reply)? {
+                told @ (Told::Done(_) | Told::Nobody | Told::Elsewhere) => return Ok(told),
                 Told::Parse(text) => {
                     let record = read_record(&task.user, &text).map_err(Error::Unreadable)?;
                     let words = Words::of("read").with(&text).with_room(record.room);
@@ -120,10 +149,10 @@ impl Records {
 
     /// Takes the reply to a task that was sent, or does it again if the script asked back.
     pub(super) async fn finish(&self, task: &Task, reply: Reply) -> Result<Vec<Value>> {
-        match told(reply)? {
+        match self.see_through(task, Some(reply)).await? {
             Told::Done(values) => Ok(values),
-            Told::Nobody => Ok(Vec::new()),
-            Told::Parse(_) | Told::Stale(_) => Ok(self.run(task).await?.unwrap_or_default()),
+            Told::Nobody | Told::Elsewhere => Ok(Vec::new()),
+            Told::Parse(_) | Told::Stale(_) => Err(unexpected()),
         }
     }
 }
@@ -140,6 +169,7 @@ pub(super) fn told(reply: Reply) -> Result<Told> {
     match word.as_deref() {
         Some("OK") => Ok(Told::Done(values.collect())),
         Some("NOBODY") => Ok(Told::Nobody),
+        Some("ELSEWHERE") => Ok(Told::Elsewhere),
         // It was repeated, and somebody else has changed the record since the first time.
         Some("PAST") => Err(Error::Failed(
             "it was done, but what it came to was overtaken before it was heard".to_owned(),

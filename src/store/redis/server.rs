@@ -1,6 +1,7 @@
 //! The connection to one Redis server: kept, watched, made again, swapped under those who use it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -70,6 +71,8 @@ struct Shared {
     ended: watch::Sender<Attempt>,
     /// Somebody needs a connection and there is none.
     wanted: Notify,
+    /// Whether one script may be about keys of one slot only.
+    has_slots: AtomicBool,
     links: Arc<Links>,
     stop: CancellationToken,
 }
@@ -112,6 +115,7 @@ impl Server {
             begun: watch::Sender::new((0, Instant::now())),
             ended: watch::Sender::new(Attempt::default()),
             wanted: Notify::new(),
+            has_slots: AtomicBool::new(false),
             links,
             stop: stop.clone(),
         });
@@ -128,6 +132,11 @@ impl Server {
     /// Whether both are the same server, not only the same address.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Whether it is a cluster's server: one script may be about keys of one slot only.
+    pub(super) fn has_slots(&self) -> bool {
+        self.shared.has_slots.load(Relaxed)
     }
 
     /// Counts the connections: two calls with one number between them spoke to the same process.
@@ -289,11 +298,14 @@ impl Shared {
             let (mut connection, address) = self.address.connect(&self.terms).await?;
             // Where loading is forbidden they are sent when they are needed.
             let mut greeting = load_scripts();
-            let [command, section] = doubts::QUESTION;
-            greeting.cmd(command).arg(section);
+            for [command, section] in [doubts::QUESTION_OF_SLOTS, doubts::QUESTION] {
+                greeting.cmd(command).arg(section);
+            }
             let replies = connection.send_packed_commands(&greeting, 0, greeting.len()).await;
             let replies = replies.map_err(|error| error.to_string())?;
             let doubt = replies.last().and_then(doubts::of_memory);
+            let has_slots = replies.iter().rev().nth(1).is_some_and(doubts::has_slots);
+            self.has_slots.store(has_slots, Relaxed);
             Ok(Connected { connection, address, doubt })
         };
         match timeout(self.terms.timeout, connected).await {

@@ -38,6 +38,14 @@ pub(super) struct Layout {
 }
 
 impl Servers {
+    /// Whether one script may be about keys of several users and sessions.
+    pub(super) fn are_one(&self) -> bool {
+        match self {
+            Self::One(one) => !one.server().has_slots(),
+            Self::Cluster(_) => false,
+        }
+    }
+
     /// Makes one call.
     pub(super) async fn one(&self, call: Call) -> Result<Reply, Fault> {
         let mut replies = self.each(vec![call]).await?;

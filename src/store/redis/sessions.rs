@@ -40,6 +40,29 @@ impl Records {
         room: Option<RoomId>,
         session: &SessionId,
     ) -> Result<Record> {
+        match self.servers.are_one() {
+            true => self.open_both(user, room, session).await,
+            false => self.open_by_steps(user, room, session).await,
+        }
+    }
+
+    pub(super) async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        let record = match self.servers.are_one() {
+            true => self.close_both(session).await?,
+            false => self.close_by_steps(session).await?,
+        };
+        if let Some(room) = record.as_ref().and_then(|record| record.room) {
+            self.exits.add(Seat { room, session: session.clone() });
+        }
+        Ok(record)
+    }
+
+    async fn open_by_steps(
+        &self,
+        user: &UserId,
+        room: Option<RoomId>,
+        session: &SessionId,
+    ) -> Result<Record> {
         let open = Task::new("open", user)
             .with(|words| words.with_room(room).with_session(Some(session)).with(new_operation()));
         let today = self.calendar.today().await?;
@@ -50,7 +73,7 @@ impl Records {
         let [opened, mut indexed, mut held] = self.in_order_beside(calls, enter()).await?;
         let opened = match told(opened) {
             Ok(Told::Done(values)) => Some(values),
-            Ok(Told::Nobody | Told::Parse(_) | Told::Stale(_)) => None,
+            Ok(Told::Nobody | Told::Elsewhere | Told::Parse(_) | Told::Stale(_)) => None,
             Err(error) => self.or_undo(user, session, &seat, Err(error)).await?,
         };
         let is_done = opened.is_some();
@@ -72,7 +95,7 @@ impl Records {
         if let Some(previous) = led_to.filter(|previous| previous != user) {
             self.leave_to_another(previous, session).await;
         }
-        let replaced = opened.get(3..).unwrap_or_default();
+        let replaced = opened.get(4..).unwrap_or_default();
         let mut leftover: Vec<_> =
             noted_sessions(replaced).map(|session| (user.clone(), session)).collect();
         if !is_held(user, session, held)? {
@@ -86,7 +109,7 @@ impl Records {
         answered_record(user, &opened)
     }
 
-    pub(super) async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+    async fn close_by_steps(&self, session: &SessionId) -> Result<Option<Record>> {
         let today = self.calendar.today().await?;
         let look_up = Call::command("GET", session_key(session));
         let owner = self.servers.one(look_up).await.map_err(unreached)?.map_err(refusal)?;
@@ -111,11 +134,7 @@ impl Records {
                 return Err(error);
             }
         };
-        let record = values.map(|values| answered_record(&user, &values)).transpose()?;
-        if let Some(room) = record.as_ref().and_then(|record| record.room) {
-            self.exits.add(Seat { room, session: session.clone() });
-        }
-        Ok(record)
+        values.map(|values| answered_record(&user, &values)).transpose()
     }
 
     /// Takes the replies to a close: that its index is gone, and what the record said.
@@ -128,13 +147,13 @@ impl Records {
         removed.map_err(refusal)?;
         match told(closed)? {
             Told::Done(values) => Ok(Some(values)),
-            Told::Nobody => Ok(None),
+            Told::Nobody | Told::Elsewhere => Ok(None),
             Told::Parse(_) | Told::Stale(_) => self.run(close).await,
         }
     }
 
     /// The user was elsewhere when this was opened, and is there no more.
-    fn exits_of(&self, opened: &[Value]) -> Result<()> {
+    pub(super) fn exits_of(&self, opened: &[Value]) -> Result<()> {
         let [_, room, session, ..] = opened else { return Ok(()) };
         let (room, session) = (room_of(room)?, word_of(session, SessionId::parse)?);
         if let (Some(room), Some(session)) = (room, session) {
@@ -145,7 +164,7 @@ impl Records {
 
     /// The session was the user's and is another's now: it is not where it was with the user. What
     /// can't be read is left to the scrub.
-    async fn leave_to_another(&self, user: UserId, session: &SessionId) {
+    pub(super) async fn leave_to_another(&self, user: UserId, session: &SessionId) {
         let read =
             self.read_each(std::slice::from_ref(&user)).await.ok().and_then(|mut read| read.pop());
         let Some(Ok(Some(Read { record, .. }))) = read else { return };

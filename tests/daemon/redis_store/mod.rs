@@ -8,6 +8,7 @@ mod format;
 mod neighbours;
 mod rooms;
 mod scrub;
+mod sessions;
 
 use crate::servers::redis::RedisServer;
 

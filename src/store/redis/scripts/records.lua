@@ -1,7 +1,8 @@
 -- Runs operations on users' records, one after the other, each by itself: one that fails leaves the
 -- others alone.
 --
--- KEYS: the record's key of each operation. ARGV: 1 the running day, 2 the first day that is not
+-- KEYS: the record's key of each operation, and the session index's where the operation is on both, which
+-- then lie in one server. ARGV: 1 the running day, 2 the first day that is not
 -- wholly sealed, 3 the style of the field's name; then of each operation its name, the user as JSON and
 -- what it takes. Before a name there may be `sure` if the running day was asked for just now, and `read`
 -- with the text of a stored record that Rust has read, and its room, session and study time as JSON.
@@ -20,8 +21,8 @@ local today, swept = tonumber(ARGV[1]), tonumber(ARGV[2])
 local own_field = ARGV[3] == 'spring' and '"data"' or 'data'
 local other_field = ARGV[3] == 'spring' and 'data' or '"data"'
 
--- The record at hand: as Redis has it, and what its text says.
-local key, flat, text, head
+-- The record at hand: as Redis has it, and what its text says. The session's index, if it is at hand.
+local key, index, flat, text, head
 local exists, room, session, study, day, fresh
 -- Further fields, as they are and as they were; `sealed` and `replaced` are none where there are none.
 local day_text, by, closed, idle, listed, sealed, replaced
@@ -219,11 +220,12 @@ local function note_replaced(old)
   set('replaced:' .. old, '1')
 end
 
--- The user is in a room with a session: room, session, the operation's id. Answers more than the record
--- if there is more: the room and the session with which the user was elsewhere before, and the
--- sessions that were replaced and whose index may still be there.
+-- The user is in a room with a session: room, session, the operation's id, and the user where the index
+-- is to lead there. Answers more than the record if there is more: the room and the session with which
+-- the user was elsewhere before, to whom the index led if to another, and the sessions that were replaced
+-- and whose index may still be there.
 -- Done twice it is done once: a replaced session stays noted until its index is gone.
-local function open(new_room, new_session, operation)
+local function open(new_room, new_session, operation, user)
   local is_again = exists and is_done(operation)
   if is_again and not (room == new_room and holds(new_session)) then return {'PAST'} end
   settle()
@@ -237,8 +239,14 @@ local function open(new_room, new_session, operation)
   room, session, fresh = new_room, new_session, true
   if not is_again then note_done(operation) end
   save()
-  if left_session == 'null' and not (replaced and next(replaced)) then return text end
-  local reply = {'OK', text, left_room, left_session}
+  local led_to = ''
+  if index then
+    local before = redis.pcall('GET', index)
+    if before ~= user then call('SET', index, user) end
+    if before ~= user and type(before) == 'string' then led_to = before end
+  end
+  if left_session == 'null' and led_to == '' and not (replaced and next(replaced)) then return text end
+  local reply = {'OK', text, left_room, left_session, led_to}
   for old in pairs(replaced or {}) do reply[#reply + 1] = old end
   return reply
 end
@@ -255,6 +263,18 @@ local function close(of_session, operation)
   note_done(operation)
   write()
   return answer()
+end
+
+-- The same where the index is at hand, and if it leads to the user: the session, who closes it, the user.
+-- The index goes with the step that marks the record, and if that can't be written it stays.
+local function close_both(of_session, operation, user)
+  local mark = operation .. ':' .. of_session
+  if exists and closed == mark and session == of_session then return answer() end
+  if exists and is_done(operation) then return {'PAST'} end
+  if call('GET', index) ~= user then return {'ELSEWHERE'} end
+  local reply = close(of_session, operation)
+  call('DEL', index)
+  return reply
 end
 
 -- The newest study time: the time, the operation's id. Tonight's listing, if there was one, is thereby
@@ -337,19 +357,20 @@ local function forget(of, time, looked_up, is_live, keep)
   return reply
 end
 
--- Every operation: what it does, and how many arguments it takes.
+-- Every operation: what it does, how many arguments it takes, and whether it is on an index too.
 local operations = {
+  open_both = {open, 4, true}, close_both = {close_both, 3, true},
   open = {open, 3}, close = {close, 2}, record = {record, 2}, list = {list, 2},
   let_go = {let_go, 1}, seal = {seal_day, 1}, forget = {forget, 5},
 }
 
--- The operation under way, the place of the next one's arguments, and what was said so far.
-local at, place, replies, count = 0, 4, {}, #KEYS
+-- The operation under way, the places of the next one's keys and arguments, and what was said so far.
+local at, next_key, place, replies, count = 0, 1, 4, {}, #KEYS
 
 local function run()
-  while at < count do
+  while next_key <= count do
     at = at + 1
-    key = KEYS[at]
+    key = KEYS[next_key]
     local a, known_text, known_room, known_session, known_study = place, nil, nil, nil, nil
     is_sure = ARGV[a] == 'sure'
     if is_sure then a = a + 1 end
@@ -360,12 +381,14 @@ local function run()
     end
     local operation = operations[ARGV[a]]
     place = a + 2 + operation[2]
+    index = operation[3] and KEYS[next_key + 1] or nil
+    next_key = next_key + (index and 2 or 1)
     replies[at] = read(ARGV[a + 1], known_text, known_room, known_session, known_study)
       or operation[1](ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6])
   end
 end
 
-while at < count do
+while next_key <= count do
   local is_done, why = pcall(run)
   -- A Redis before 7 fails with a text in the place of a table.
   if not is_done then replies[at] = {err = type(why) == 'table' and why.err or why} end
