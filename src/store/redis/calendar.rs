@@ -122,7 +122,7 @@ impl Calendar {
         };
         match known {
             Some(today) => Ok(today),
-            None => self.ask().await,
+            None => Box::pin(self.ask()).await,
         }
     }
 

@@ -59,7 +59,9 @@ impl Departures {
             return Ok(Vec::new());
         }
         // Each waits for a connection by itself: so one that came late waits no longer than others.
-        self.server.connected().await?;
+        if !self.server.is_connected() {
+            Box::pin(self.server.connected()).await?;
+        }
         let (told, reply) = oneshot::channel();
         let queued = self.queue.send(Passenger { calls, told }).await;
         queued.map_err(|_| Fault::Away("the daemon is stopping".to_owned()))?;

@@ -125,7 +125,8 @@ impl Records {
                     read = Some(words.with_study_time(record.study_time.as_ref()));
                 }
                 Told::Stale(day) => {
-                    today = self.calendar.catch_up(Day(day.0.saturating_sub(1))).await?;
+                    let newer = self.calendar.catch_up(Day(day.0.saturating_sub(1)));
+                    today = Box::pin(newer).await?;
                     is_sure = true;
                 }
             }

@@ -144,6 +144,11 @@ impl Server {
         self.shared.live.load().as_ref().map(|live| live.number)
     }
 
+    /// Whether there is a connection, as far as is known.
+    pub(super) fn is_connected(&self) -> bool {
+        self.shared.live.load().as_ref().is_some_and(|live| !live.dead.is_cancelled())
+    }
+
     /// Waits for a connection, as a call would.
     pub(super) async fn connected(&self) -> Result<(), Fault> {
         self.live().await.map(drop)

@@ -12,7 +12,8 @@ use super::slots::Holding;
 use super::{refusal, unreached};
 use crate::store::{Error, Result as StoreResult};
 
-/// Who keeps the keys.
+/// Who keeps the keys. The ways through a cluster are boxed: they are long, and every operation would make
+/// room for them, and be moved with it.
 #[derive(Clone)]
 pub(super) enum Servers {
     /// One Redis, or the master that sentinels name.
@@ -67,7 +68,7 @@ impl Servers {
     pub(super) async fn in_order(&self, calls: Vec<Call>) -> Result<Vec<Reply>, Fault> {
         match self {
             Self::One(server) => server.send(calls).await,
-            Self::Cluster(cluster) => cluster.in_order(&calls).await,
+            Self::Cluster(cluster) => Box::pin(cluster.in_order(&calls)).await,
         }
     }
 
@@ -85,7 +86,7 @@ impl Servers {
                 let last = replies.pop();
                 Ok((replies, last))
             }
-            Self::Cluster(cluster) => cluster.in_order_beside(&calls, &beside).await,
+            Self::Cluster(cluster) => Box::pin(cluster.in_order_beside(&calls, &beside)).await,
         }
     }
 
@@ -101,8 +102,9 @@ impl Servers {
                 server.send(first).await
             }
             Self::Cluster(cluster) => {
-                let mut replies = cluster.each(&first).await?;
-                replies.extend(cluster.each(&second).await.map_err(Fault::midway)?);
+                let mut replies = Box::pin(cluster.each(&first)).await?;
+                let second = Box::pin(cluster.each(&second)).await;
+                replies.extend(second.map_err(Fault::midway)?);
                 Ok(replies)
             }
         }
@@ -112,7 +114,7 @@ impl Servers {
     pub(super) async fn each(&self, calls: Vec<Call>) -> Result<Vec<Reply>, Fault> {
         match self {
             Self::One(server) => server.send(calls).await,
-            Self::Cluster(cluster) => cluster.each(&calls).await,
+            Self::Cluster(cluster) => Box::pin(cluster.each(&calls)).await,
         }
     }
 

@@ -42,14 +42,14 @@ impl Records {
     ) -> Result<Record> {
         match self.servers.are_one() {
             true => self.open_both(user, room, session).await,
-            false => self.open_by_steps(user, room, session).await,
+            false => Box::pin(self.open_by_steps(user, room, session)).await,
         }
     }
 
     pub(super) async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
         let record = match self.servers.are_one() {
             true => self.close_both(session).await?,
-            false => self.close_by_steps(session).await?,
+            false => Box::pin(self.close_by_steps(session)).await?,
         };
         if let Some(room) = record.as_ref().and_then(|record| record.room) {
             self.exits.add(Seat { room, session: session.clone() });

@@ -30,12 +30,12 @@ pub(super) const CANARY_KEY: &str = "stated:canary";
 
 /// The key of a user's record.
 pub(super) fn record_key(user: &UserId) -> String {
-    format!("{RECORD_PREFIX}{user}")
+    [RECORD_PREFIX, user.as_str()].concat()
 }
 
 /// The key that leads from a session to its user.
 pub(super) fn session_key(session: &SessionId) -> String {
-    format!("{INDEX_PREFIX}{session}")
+    [INDEX_PREFIX, session.as_str()].concat()
 }
 
 /// The key of the set of a room's sessions.
