@@ -3,8 +3,10 @@
 //! Every step of an operation is one script or command on one key, safe to repeat; so it works in
 //! any slot, and a connection that breaks costs a repetition and nothing else. What spans keys is
 //! put together so that whatever a crash leaves between two steps is harmless: `sessions` says
-//! how, `calendar` how all daemons agree on the running day, `delivery` how it goes to auth. `rooms`
-//! keeps sets beside the records, and `scrub` and `mend` put right what was left over.
+//! how, and `both` how one server does it in one step. `departures` has what many operations ask leave
+//! together, laid out by `flight`. `calendar` says how all daemons agree on the running day, `delivery`
+//! how it goes to auth. `rooms` keeps sets beside the records, and `scrub` and `mend` put right what was
+//! left over.
 
 mod address;
 mod both;

@@ -1,4 +1,5 @@
-//! Who is where: sessions that open and close, over two keys that no operation can change at once.
+//! Who is where: sessions that open and close, over two keys that on a cluster no operation can change at
+//! once. Where one can, `both` does.
 //!
 //! A session resolves to a user if the index leads to the user, the user's record names the
 //! session, and the session was not marked as closed there. The record decides: opening writes it
@@ -8,7 +9,10 @@
 //!
 //! In which room's set the session is follows from that, and decides nothing: see `rooms`.
 //!
-//! Three limits of that. If a user's previous session is opened again on one daemon while another one
+//! A close that fails between the two puts the index back, for its session may have to be closed again;
+//! and takes it away if the record has moved on meanwhile.
+//!
+//! Four limits of that. If a user's previous session is opened again on one daemon while another one
 //! is just removing its index, the index is missing until that daemon has looked at the record and
 //! put it back: a close in that moment finds nobody. And a service that writes records without
 //! knowing our mark can't take it away: a session that was closed here and that such a service
@@ -16,6 +20,8 @@
 //! And where a connection breaks, an operation is sent again: it knows its record, but not the index.
 //! So a session that is opened again, or taken over, in just that moment may lose its index to a close
 //! that is made twice, or its taker to an opening that is. One that is opened once never does.
+//! And on a cluster, a session that another user takes over and closes, just while the former one's
+//! close fails, is the former one's again: that record names it still.
 
 use redis::Value;
 
