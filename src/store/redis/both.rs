@@ -6,8 +6,8 @@
 
 use redis::Value;
 
-use super::call::Call;
-use super::records::{Records, Task, Told, answered_record, noted_sessions, unexpected};
+use super::call::{Call, Reply};
+use super::records::{Records, Task, Told, answered_record, is_done, noted_sessions, unexpected};
 use super::rooms::{Seat, member_call};
 use super::script::DELETE_IF_EQUAL;
 use super::stored::session_key;
@@ -36,21 +36,12 @@ impl Records {
         calls.extend(seat.as_ref().map(|seat| member_call("SADD", seat)));
         let mut replies = self.servers.in_order(calls).await.map_err(unreached)?.into_iter();
         let first = replies.next().ok_or_else(unexpected)?;
-        let opened = match self.see_through(&open, Some(first)).await {
-            Ok(Told::Done(values)) => Ok(values),
-            Ok(Told::Nobody | Told::Elsewhere | Told::Parse(_) | Told::Stale(_)) => {
-                Err(unexpected())
-            }
-            Err(error) => Err(error),
-        };
+        let was_done = is_done(&first);
+        let opened = self.see_through(&open, Some(first)).await;
         if let Some(seat) = seat {
-            self.exits.entered(replies.next());
-            if matches!(opened, Err(Error::Unreadable(_))) {
-                // Nothing was opened: the place in the room was taken for nothing.
-                self.exits.add(seat);
-            }
+            self.take_seat(seat, replies.next(), was_done, opened.as_ref().err()).await;
         }
-        let opened = opened?;
+        let Told::Done(opened) = opened? else { return Err(unexpected()) };
         self.owners.note(session, user);
         let led_to = opened.get(3).and_then(text_of).and_then(|id| UserId::parse(&id).ok());
         if let Some(previous) = led_to {
@@ -67,6 +58,27 @@ impl Records {
         self.exits_of(&opened)?;
         removed?;
         answered_record(user, &opened)
+    }
+
+    /// Takes in how the place in the room was taken. That has to come behind the record, or whoever is
+    /// just taking the session out of the room leaves it out.
+    async fn take_seat(
+        &self,
+        seat: Seat,
+        entered: Option<Reply>,
+        was_done: bool,
+        failed: Option<&Error>,
+    ) {
+        match failed {
+            None if was_done => self.exits.entered(entered),
+            None => {
+                let again = Box::pin(self.servers.one(member_call("SADD", &seat))).await;
+                self.exits.entered(again.ok());
+            }
+            // Nothing was opened: the place was taken for nothing.
+            Some(Error::Unreadable(_)) => self.exits.add(seat),
+            Some(Error::Away(_) | Error::Slow(_) | Error::Failed(_)) => {}
+        }
     }
 
     pub(super) async fn close_both(&self, session: &SessionId) -> Result<Option<Record>> {

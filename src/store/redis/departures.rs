@@ -76,10 +76,11 @@ async fn depart(server: Server, mut queue: mpsc::Receiver<Passenger>) {
         while flights.len() < FLIGHTS_MAX && !waiting.is_empty() {
             flights.push(fly(&server, board(&mut waiting)));
         }
+        let may_leave = flights.len() < FLIGHTS_MAX;
         tokio::select! {
             biased;
             Some(()) = flights.next() => {}
-            count = queue.recv_many(&mut arrived, CALLS_MAX), if waiting.is_empty() && flights.len() < FLIGHTS_MAX => {
+            count = queue.recv_many(&mut arrived, CALLS_MAX), if may_leave => {
                 if count == 0 {
                     return;
                 }

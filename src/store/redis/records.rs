@@ -187,6 +187,17 @@ pub(super) fn told(reply: Reply) -> Result<Told> {
     }
 }
 
+/// Whether a script did what it was asked for.
+pub(super) fn is_done(reply: &Reply) -> bool {
+    match reply {
+        Ok(Value::BulkString(_)) => true,
+        Ok(Value::Array(values)) => {
+            matches!(values.first(), Some(Value::BulkString(word)) if word == b"OK")
+        }
+        Ok(_) | Err(_) => false,
+    }
+}
+
 /// Reads the record that a script answered.
 pub(super) fn answered_record(user: &UserId, values: &[Value]) -> Result<Record> {
     let Some(Value::BulkString(text)) = values.first() else { return Err(unexpected()) };
