@@ -169,21 +169,23 @@ impl InFlight {
 
     /// Gives every waiting request a chance to go on; ready when none waits any more.
     pub(super) fn poll_work(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
-        let mut waiting = false;
+        // What touches everything holds up all that comes behind it: no use in asking each.
+        let (mut waiting, mut is_barred) = (false, false);
         for at in 0..self.entries.len() {
             let Some(entry) = self.entries.get_mut(at) else { break };
+            let is_bar = entry.touches == Touches::Everything;
             let next = match &mut entry.state {
                 Progress::Done(_) => continue,
                 Progress::Working(work) => work.poll(task).map(Progress::Done),
+                Progress::Held(..) if is_barred => Poll::Pending,
                 Progress::Held(..) => self.poll_held(at, task),
             };
-            match next {
-                Poll::Ready(next) => {
-                    waiting |= !matches!(next, Progress::Done(_));
-                    self.replace(at, next);
-                }
-                Poll::Pending => waiting = true,
+            let is_waiting = !matches!(next, Poll::Ready(Progress::Done(_)));
+            if let Poll::Ready(next) = next {
+                self.replace(at, next);
             }
+            waiting |= is_waiting;
+            is_barred |= is_waiting && is_bar;
         }
         if waiting { Poll::Pending } else { Poll::Ready(()) }
     }

@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::call::{Call, RAISE_DAY};
+use super::call::Call;
 use super::format::{self, FORMAT, FORMAT_FIELD};
 use super::records::unexpected;
+use super::script::RAISE_DAY;
 use super::servers::Servers;
 use super::stored::NIGHT_KEY;
 use super::{refusal, text_of};
@@ -121,7 +122,7 @@ impl Calendar {
         };
         match known {
             Some(today) => Ok(today),
-            None => self.ask().await,
+            None => Box::pin(self.ask()).await,
         }
     }
 

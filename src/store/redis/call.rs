@@ -1,164 +1,105 @@
-//! What is asked of Redis: a script or a plain command, on one key at the most.
+//! What is asked of Redis: a plain command, or a script with one key or none; and operations of a kind
+//! that may share one script.
 
-use std::sync::LazyLock;
+use redis::{Cmd, ServerError, ServerErrorKind, ToRedisArgs, Value};
 
-use redis::{Arg, Cmd, Pipeline, ServerError, ServerErrorKind, ToRedisArgs, Value};
+use super::script::{Known, Script, ScriptAs};
+use super::stored::style_name;
+use super::words::Words;
+use crate::config::FieldStyle;
+use crate::domain::Day;
 
-/// A Lua script and the hash by which Redis knows it.
-pub(super) struct Script {
-    source: String,
-    hash: String,
-}
-
-impl Script {
-    fn new(parts: &[&str]) -> Self {
-        let source = parts.concat();
-        let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash }
-    }
-}
-
-/// A script on a user's record, after the prelude that reads it.
-fn on_record(body: &str) -> Script {
-    Script::new(&[include_str!("scripts/record.lua"), body])
-}
-
-/// A script on the night, after the prelude that reads it.
-fn on_night(body: &str) -> Script {
-    Script::new(&[include_str!("scripts/night.lua"), body])
-}
-
-pub(super) static OPEN_SESSION: LazyLock<Script> =
-    LazyLock::new(|| on_record(include_str!("scripts/open_session.lua")));
-pub(super) static HOLDS_SESSION: LazyLock<Script> =
-    LazyLock::new(|| on_record(include_str!("scripts/holds_session.lua")));
-pub(super) static CLOSE_SESSION: LazyLock<Script> =
-    LazyLock::new(|| on_record(include_str!("scripts/close_session.lua")));
-pub(super) static RECORD_STUDY_TIME: LazyLock<Script> =
-    LazyLock::new(|| on_record(include_str!("scripts/record_study_time.lua")));
-pub(super) static LIST_STUDY_TIME: LazyLock<Script> =
-    LazyLock::new(|| on_record(include_str!("scripts/list_study_time.lua")));
-pub(super) static SEAL_STUDY_TIME: LazyLock<Script> =
-    LazyLock::new(|| on_record(include_str!("scripts/seal_study_time.lua")));
-pub(super) static FORGET_SEALED_TIME: LazyLock<Script> =
-    LazyLock::new(|| on_record(include_str!("scripts/forget_sealed_time.lua")));
-pub(super) static CLOSE_DAY: LazyLock<Script> =
-    LazyLock::new(|| on_night(include_str!("scripts/close_day.lua")));
-pub(super) static CLOSE_OVERDUE_DAY: LazyLock<Script> =
-    LazyLock::new(|| on_night(include_str!("scripts/close_overdue_day.lua")));
-pub(super) static BEGIN_LISTING: LazyLock<Script> =
-    LazyLock::new(|| on_night(include_str!("scripts/begin_listing.lua")));
-pub(super) static RAISE_DAY: LazyLock<Script> =
-    LazyLock::new(|| on_night(include_str!("scripts/raise_day.lua")));
-pub(super) static END_SWEEP: LazyLock<Script> =
-    LazyLock::new(|| on_night(include_str!("scripts/end_sweep.lua")));
-pub(super) static COUNT_BATCH: LazyLock<Script> =
-    LazyLock::new(|| on_night(include_str!("scripts/count_batch.lua")));
-pub(super) static END_DELIVERY: LazyLock<Script> =
-    LazyLock::new(|| on_night(include_str!("scripts/end_delivery.lua")));
-pub(super) static FORM_BATCH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/form_batch.lua")]));
-pub(super) static ACKNOWLEDGE_BATCH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/acknowledge_batch.lua")]));
-pub(super) static FORGET_BATCH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/forget_batch.lua")]));
-pub(super) static HOLD_LOCK: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/hold_lock.lua")]));
-pub(super) static DELETE_IF_EQUAL: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/delete_if_equal.lua")]));
-pub(super) static LEAD_TO: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/lead_to.lua")]));
-pub(super) static CLOSE_INDEX: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/close_index.lua")]));
-pub(super) static PROVE_WRITABLE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("scripts/prove_writable.lua")]));
-
-/// All of them.
-fn scripts() -> [&'static Script; 22] {
-    [
-        &OPEN_SESSION,
-        &HOLDS_SESSION,
-        &CLOSE_SESSION,
-        &RECORD_STUDY_TIME,
-        &LIST_STUDY_TIME,
-        &SEAL_STUDY_TIME,
-        &FORGET_SEALED_TIME,
-        &CLOSE_DAY,
-        &CLOSE_OVERDUE_DAY,
-        &BEGIN_LISTING,
-        &RAISE_DAY,
-        &END_SWEEP,
-        &COUNT_BATCH,
-        &END_DELIVERY,
-        &FORM_BATCH,
-        &ACKNOWLEDGE_BATCH,
-        &FORGET_BATCH,
-        &HOLD_LOCK,
-        &DELETE_IF_EQUAL,
-        &LEAD_TO,
-        &CLOSE_INDEX,
-        &PROVE_WRITABLE,
-    ]
-}
-
-/// Makes all scripts known. Redis may forget them again; but where it does not know one of several
-/// calls sent at once, the later ones are made before it.
-pub(super) fn load_scripts() -> Pipeline {
-    let mut pipeline = Pipeline::new();
-    for script in scripts() {
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.source);
-    }
-    pipeline
-}
-
-/// A script or a command, its one key if it has any, and its further arguments.
+/// What is asked on one key, or of a server.
 ///
 /// Every call may be sent twice: the second time it changes nothing that the first has not.
 #[derive(Clone)]
 pub(super) struct Call {
-    /// As it is sent, a script by its hash.
-    cmd: Cmd,
-    script: Option<&'static Script>,
+    what: What,
     /// None for what is asked of a server, not of a key.
     key: Option<String>,
+    /// A second key, in the same server.
+    beside: Option<String>,
 }
 
-/// Room for a call on a record: the client's own guess is too small for any of them.
-const ARGUMENTS: usize = 16;
-const ARGUMENT_BYTES: usize = 320;
+#[derive(Clone)]
+enum What {
+    /// A command, as it is sent.
+    Command(Cmd),
+    /// A script of its own: what follows its key.
+    Script(&'static Script, Words),
+    /// An operation of a script that takes several at once, each on a key of its own and with so many
+    /// words.
+    Part(Whole, Words),
+}
+
+/// A script that takes several operations, and what it is told once for all of them.
+#[derive(Clone, Copy)]
+pub(super) struct Whole {
+    script: &'static Script,
+    night: Option<Night>,
+}
+
+/// What every script on records is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Night {
+    /// The running day.
+    pub(super) day: Day,
+    /// The first day that is not wholly sealed.
+    pub(super) swept: Day,
+    pub(super) style: FieldStyle,
+}
 
 /// What Redis said to one call.
 pub(super) type Reply = Result<Value, ServerError>;
 
+impl PartialEq for Whole {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.script, other.script) && self.night == other.night
+    }
+}
+
 impl Call {
     pub(super) fn script(script: &'static Script, key: impl Into<String>) -> Self {
-        let mut cmd = Cmd::with_capacity(ARGUMENTS, ARGUMENT_BYTES);
-        cmd.arg("EVALSHA").arg(&script.hash).arg(1);
-        Self { script: Some(script), ..Self::on_key(cmd, key.into()) }
+        Self { what: What::Script(script, Words::default()), key: Some(key.into()), beside: None }
     }
 
     pub(super) fn command(name: &'static str, key: impl Into<String>) -> Self {
-        Self::on_key(redis::cmd(name), key.into())
+        let (mut cmd, key) = (redis::cmd(name), key.into());
+        cmd.arg(&key);
+        Self { what: What::Command(cmd), key: Some(key), beside: None }
     }
 
-    fn on_key(mut cmd: Cmd, key: String) -> Self {
-        cmd.arg(&key);
-        Self { cmd, script: None, key: Some(key) }
+    /// An operation that may share its script with others.
+    pub(super) fn part(
+        script: &'static Script,
+        night: Option<Night>,
+        key: String,
+        words: Words,
+    ) -> Self {
+        let what = What::Part(Whole { script, night }, words);
+        Self { what, key: Some(key), beside: None }
+    }
+
+    /// The same on a second key too, which is in the same server.
+    pub(super) fn beside(self, key: Option<String>) -> Self {
+        Self { beside: key, ..self }
     }
 
     /// A command about a server; the key in it, if any, does not say where it goes.
     pub(super) fn of_server(name: &'static str) -> Self {
-        Self { cmd: redis::cmd(name), script: None, key: None }
+        Self { what: What::Command(redis::cmd(name)), key: None, beside: None }
     }
 
     pub(super) fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
-        self.cmd.arg(argument.as_ref());
+        match &mut self.what {
+            What::Command(cmd) => drop(cmd.arg(argument.as_ref())),
+            What::Script(_, words) | What::Part(_, words) => words.push(argument.as_ref()),
+        }
         self
     }
 
-    pub(super) fn number(mut self, argument: impl ToRedisArgs) -> Self {
-        self.cmd.arg(argument);
-        self
+    pub(super) fn number(self, argument: impl ToRedisArgs) -> Self {
+        argument.to_redis_args().into_iter().fold(self, Self::arg)
     }
 
     /// What says where the call goes; empty if nothing does.
@@ -166,57 +107,90 @@ impl Call {
         self.key.as_deref().unwrap_or_default()
     }
 
-    /// The same with the script itself in the place of its hash.
-    fn with_source(&self, script: &Script) -> Cmd {
-        let mut cmd = redis::cmd("EVAL");
-        cmd.arg(&script.source);
-        for argument in self.cmd.args_iter().skip(2) {
-            if let Arg::Simple(argument) = argument {
-                cmd.arg(argument);
+    /// The script that it may share with others, if it may.
+    pub(super) fn whole(&self) -> Option<Whole> {
+        match &self.what {
+            What::Part(whole, _) => Some(*whole),
+            What::Command(_) | What::Script(..) => None,
+        }
+    }
+
+    /// The call alone, as it is sent.
+    pub(super) fn cmd(&self, known: &mut Known) -> Cmd {
+        match &self.what {
+            What::Command(cmd) => cmd.clone(),
+            What::Script(script, words) => {
+                let cmd = Cmd::with_capacity(3 + words.len(), 80 + words.bytes());
+                let mut cmd = script.begin(cmd, known);
+                cmd.arg(1).arg(self.key());
+                words.put(&mut cmd);
+                cmd
+            }
+            What::Part(whole, _) => whole.cmd(&[self], known),
+        }
+    }
+
+    /// What came back to the call alone.
+    pub(super) fn reply(&self, value: Value) -> Reply {
+        match &self.what {
+            What::Command(_) | What::Script(..) => reply(value),
+            What::Part(..) => {
+                let whole = reply(value)?;
+                let Value::Array(mut parts) = whole else { return Ok(whole) };
+                parts.pop().map_or(Ok(Value::Nil), reply)
             }
         }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        [Some(self.key()), self.beside.as_deref()].into_iter().flatten()
+    }
+
+    fn words(&self) -> Option<&Words> {
+        match &self.what {
+            What::Part(_, words) | What::Script(_, words) => Some(words),
+            What::Command(_) => None,
+        }
+    }
+}
+
+impl Whole {
+    /// The operations, as they are sent.
+    pub(super) fn cmd(self, parts: &[&Call], known: &mut Known) -> Cmd {
+        let words = || parts.iter().filter_map(|part| part.words());
+        let keys = || parts.iter().flat_map(|part| part.keys());
+        let key_count = keys().count();
+        let arguments = key_count + words().map(Words::len).sum::<usize>();
+        let bytes = keys().map(str::len).sum::<usize>() + words().map(Words::bytes).sum::<usize>();
+        let mut cmd = self.script.begin(Cmd::with_capacity(8 + arguments, 128 + bytes), known);
+        cmd.arg(key_count);
+        for key in keys() {
+            cmd.arg(key);
+        }
+        if let Some(Night { day, swept, style }) = self.night {
+            cmd.arg(day.0).arg(swept.0).arg(style_name(style));
+        }
+        words().for_each(|words| words.put(&mut cmd));
         cmd
     }
 }
 
-/// How a script is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ScriptAs {
-    /// By its hash: short, but Redis may not know it.
-    Hash,
-    /// As it is, the first time in a pipeline: from then on Redis knows it.
-    Source,
-}
-
-/// The calls in their order, as one write.
-pub(super) fn pipeline(calls: &[Call], sent: ScriptAs) -> Pipeline {
-    let mut known: Vec<*const Script> = Vec::new();
-    let mut pipeline = Pipeline::with_capacity(calls.len());
+/// The calls in their order, each by itself, as one write.
+pub(super) fn pipeline(calls: &[Call], sent: ScriptAs) -> redis::Pipeline {
+    let mut known = Known::new(sent);
+    let mut pipeline = redis::Pipeline::with_capacity(calls.len());
     for call in calls {
-        pipeline.add_command(match (sent, call.script) {
-            (ScriptAs::Source, Some(script)) if first_of(&mut known, script) => {
-                call.with_source(script)
-            }
-            (ScriptAs::Source | ScriptAs::Hash, Some(_) | None) => call.cmd.clone(),
-        });
+        pipeline.add_command(call.cmd(&mut known));
     }
     pipeline
 }
 
-fn first_of(known: &mut Vec<*const Script>, script: &'static Script) -> bool {
-    let is_new = !known.contains(&std::ptr::from_ref(script));
-    if is_new {
-        known.push(script);
-    }
-    is_new
-}
-
 /// What came back, one reply a call.
-pub(super) fn replies(values: Vec<Value>) -> Vec<Reply> {
-    values.into_iter().map(reply).collect()
+pub(super) fn replies(calls: &[Call], values: Vec<Value>) -> Vec<Reply> {
+    calls.iter().zip(values).map(|(call, value)| call.reply(value)).collect()
 }
 
-fn reply(value: Value) -> Reply {
+pub(super) fn reply(value: Value) -> Reply {
     if let Value::ServerError(error) = value { Err(error) } else { Ok(value) }
 }
 

@@ -5,20 +5,28 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::call::{Call, DELETE_IF_EQUAL, END_DELIVERY, END_SWEEP, HOLD_LOCK};
+use tokio::time::Instant;
+
+use super::call::Call;
 use super::frame::StoredBatch;
 use super::records::Records;
 use super::scan::{Progress, Walk};
+use super::script::{DELETE_IF_EQUAL, END_DELIVERY, END_SWEEP, HOLD_LOCK};
 use super::stored::{LOCK_KEY, NIGHT_KEY};
 use super::{Deliverer, text_of};
 use crate::crash::{self, Point};
 use crate::domain::{Day, UnixMillis, UserId, UserTime};
 use crate::store::night::{Batch, BatchFiller, BatchLimits, ClosedDay, NextBatch, Offer};
-use crate::store::{KeepOnline, Result};
+use crate::store::{Error, KeepOnline, Result};
 
 /// The right to deliver lasts so much longer than a frame may be under way, without being renewed.
-/// It is renewed right before each frame is sent, so that no other daemon sends one meanwhile.
 const LEASE_MARGIN: Duration = Duration::from_secs(3);
+/// A frame leaves at the latest so long after the right to deliver was asked for. What was asked later,
+/// or answered late, may have outlived it: then it is renewed first, so that no other daemon sends a
+/// frame while ours is under way.
+const SEND_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is renewed for one frame, while Redis is that slow.
+const RENEWALS_MAX: usize = 4;
 
 /// Delivers closed days.
 pub(super) struct Delivery {
@@ -28,6 +36,8 @@ pub(super) struct Delivery {
     /// How long the right to deliver lasts without being renewed: fits the frames that were last
     /// asked for.
     lease_millis: AtomicU64,
+    /// When that was sent by which we have it: it lasts at least from then.
+    claimed_at: Mutex<Option<Instant>>,
     round: Mutex<Option<Round>>,
 }
 
@@ -61,7 +71,8 @@ fn lease_millis(call_max: Duration) -> u64 {
 impl Delivery {
     pub(super) fn new(records: Records, deliverer: Deliverer) -> Self {
         let lease_millis = AtomicU64::new(lease_millis(Duration::ZERO));
-        Self { records, token: deliverer.name, lease_millis, round: Mutex::new(None) }
+        let (claimed_at, round) = (Mutex::new(None), Mutex::new(None));
+        Self { records, token: deliverer.name, lease_millis, claimed_at, round }
     }
 
     pub(super) async fn next_batch(&self, limits: BatchLimits) -> Result<NextBatch> {
@@ -96,19 +107,26 @@ impl Delivery {
         // Taken out while it is worked on: whoever comes between starts over, which is no harm.
         let mut round = self.take_round().unwrap_or_default();
         let next = self.form_next(&mut round, limits).await?;
-        if let NextBatch::Send(_) = next {
+        if let NextBatch::Send(batch) = next {
             self.keep_round(Some(round));
-            return Ok(next);
+            return self.send(batch).await;
         }
         self.rest(next).await
     }
 
     /// The outstanding frame, with the right to send it for as long as that may take.
     async fn send(&self, batch: Batch) -> Result<NextBatch> {
-        match self.claim().await? {
-            Right::Kept | Right::Taken => Ok(NextBatch::Send(batch)),
-            Right::Elsewhere => Ok(NextBatch::Elsewhere),
+        for _ in 0..RENEWALS_MAX {
+            let claimed_at = *self.claimed_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if may_send(claimed_at, Instant::now()) {
+                return Ok(NextBatch::Send(batch));
+            }
+            // If others had it meanwhile they may have sent the frame.
+            if self.claim().await? != Right::Kept {
+                return Ok(NextBatch::Elsewhere);
+            }
         }
+        Err(Error::Slow(SEND_WITHIN))
     }
 
     pub(super) async fn acknowledge_batch(&self, batch: &Batch, keep: KeepOnline) -> Result<()> {
@@ -144,6 +162,7 @@ impl Delivery {
         let call = Call::script(&HOLD_LOCK, LOCK_KEY)
             .arg(self.token.as_str())
             .number(self.lease_millis.load(Relaxed));
+        let asked = Instant::now();
         let held = self.records.servers.own(call).await?;
         let right = match text_of(&held).as_deref() {
             Some("kept") => Right::Kept,
@@ -153,6 +172,8 @@ impl Delivery {
         if right != Right::Kept {
             self.keep_round(None);
         }
+        let claimed_at = (right != Right::Elsewhere).then_some(asked);
+        *self.claimed_at.lock().unwrap_or_else(PoisonError::into_inner) = claimed_at;
         Ok(right)
     }
 
@@ -307,6 +328,11 @@ impl Round {
     }
 }
 
+/// Whether the right that was asked for then lasts for as long as a frame may be under way from now.
+fn may_send(claimed_at: Option<Instant>, now: Instant) -> bool {
+    claimed_at.is_some_and(|at| now.saturating_duration_since(at) <= SEND_WITHIN)
+}
+
 fn closed_field(day: Day) -> String {
     format!("closed:{}", day.0)
 }
@@ -318,6 +344,23 @@ mod tests {
     fn page(ids: &[&str]) -> Vec<UserTime> {
         let entry = |id: &&str| UserTime { user: UserId::parse(id).unwrap(), study_time: None };
         ids.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_frame_leaves_only_while_the_right_to_send_it_outlasts_it_for_certain() {
+        let asked = Instant::now();
+        assert!(!may_send(None, asked));
+        for call_max in [Duration::ZERO, Duration::from_secs(7)] {
+            let lease = Duration::from_millis(lease_millis(call_max));
+            for waited in (0..=lease.as_millis()).step_by(50) {
+                let leaves = asked + Duration::from_millis(u64::try_from(waited).unwrap());
+                let is_over = leaves + call_max + Duration::from_secs(1) > asked + lease;
+                assert!(!(may_send(Some(asked), leaves) && is_over), "{waited} ms, {call_max:?}");
+            }
+        }
+        // What two questions may take that are answered in time is too much.
+        assert!(!may_send(Some(asked), asked + Duration::from_secs(2)));
+        assert!(may_send(Some(asked), asked + Duration::from_millis(500)));
     }
 
     #[test]

@@ -6,6 +6,13 @@ use super::address::text;
 
 /// What we ask for, behind everything else that is sent to a new connection.
 pub(super) const QUESTION: [&str; 2] = ["INFO", "memory"];
+/// And before that: whether its keys are in slots.
+pub(super) const QUESTION_OF_SLOTS: [&str; 2] = ["INFO", "cluster"];
+
+/// Whether one script may be about keys of one slot only.
+pub(super) fn has_slots(answer: &Value) -> bool {
+    text(answer).is_some_and(|answer| answer.lines().any(|line| line.trim() == "cluster_enabled:1"))
+}
 
 /// Reads the answer; nothing if all is well, or if we may not ask.
 pub(super) fn of_memory(answer: &Value) -> Option<String> {

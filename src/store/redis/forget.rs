@@ -2,13 +2,11 @@
 
 use redis::Value;
 
-use super::call::{Call, FORGET_SEALED_TIME};
+use super::call::Call;
 use super::frame::keep_name;
-use super::records::{Records, Task, word_of};
+use super::records::{Records, Task, noted_sessions};
 use super::rooms::Seat;
-use super::stored::{
-    field_names, read_record, record_key, session_json, session_key, study_time_json,
-};
+use super::stored::{field_names, read_record, record_key, session_key};
 use super::{text_of, unreached};
 use crate::crash::{self, Point};
 use crate::domain::{Day, Record, SessionId, UserId, UserTime};
@@ -26,21 +24,18 @@ impl Records {
             .map(|record| record.as_ref().and_then(|record| record.session.clone()))
             .collect();
         let owners = self.owners_of(&sessions).await?;
-        let day = batch.closed.day.0.to_string().into_bytes();
+        let day = batch.closed.day.0.to_string();
         let tasks: Vec<_> = batch
             .users
             .iter()
             .zip(sessions.iter().zip(owners))
             .map(|(entry, (session, owner))| {
                 let is_live = owner.as_deref() == Some(entry.user.as_str());
-                let arguments = vec![
-                    day.clone(),
-                    study_time_json(entry.study_time.as_ref()),
-                    session.as_ref().map_or_else(|| b"null".to_vec(), session_json),
-                    if is_live { b"live".to_vec() } else { b"gone".to_vec() },
-                    keep_name(keep).as_bytes().to_vec(),
-                ];
-                Task::new(&FORGET_SEALED_TIME, &entry.user, arguments)
+                Task::new("forget", &entry.user).with(|words| {
+                    let words = words.with(&day).with_study_time(entry.study_time.as_ref());
+                    let words = words.with_session(session.as_ref());
+                    words.with(if is_live { "live" } else { "gone" }).with(keep_name(keep))
+                })
             })
             .collect();
         let results = self.run_each(&tasks).await?;
@@ -48,10 +43,7 @@ impl Records {
         for ((entry, result), record) in batch.users.iter().zip(results).zip(records) {
             match result {
                 Ok(sessions) => {
-                    for session in &sessions {
-                        let session = word_of(session, SessionId::parse)?;
-                        leftover.extend(session.map(|session| (entry.user.clone(), session)));
-                    }
+                    leftover.extend(noted_sessions(&sessions).map(|old| (entry.user.clone(), old)));
                     // If the record stays, nobody leaves: those are put back who are live.
                     seats.extend(record.filter(|_| !sessions.is_empty()).and_then(|record| {
                         Some(Seat { room: record.room?, session: record.session? })
@@ -84,11 +76,11 @@ impl Records {
     /// Each user's record as it is stored; none if it can't be read.
     async fn records_of(&self, users: &[UserTime]) -> Result<Vec<Option<Record>>> {
         let [own, other] = field_names(self.style);
-        let calls: Vec<_> = users
+        let calls = users
             .iter()
             .map(|entry| Call::command("HMGET", record_key(&entry.user)).arg(own).arg(other))
             .collect();
-        let replies = self.servers.each(&calls).await.map_err(unreached)?;
+        let replies = self.servers.each(calls).await.map_err(unreached)?;
         let records = users.iter().zip(replies).map(|(entry, reply)| {
             let Ok(Value::Array(values)) = reply else { return None };
             let text = values.iter().find_map(text_of)?;
@@ -99,12 +91,12 @@ impl Records {
 
     /// Whom the index of each session leads to.
     async fn owners_of(&self, sessions: &[Option<SessionId>]) -> Result<Vec<Option<String>>> {
-        let calls: Vec<_> = sessions
+        let calls = sessions
             .iter()
             .flatten()
             .map(|session| Call::command("GET", session_key(session)))
             .collect();
-        let replies = self.servers.each(&calls).await.map_err(unreached)?;
+        let replies = self.servers.each(calls).await.map_err(unreached)?;
         let mut owners = replies.into_iter().map(|reply| reply.ok().as_ref().and_then(text_of));
         Ok(sessions.iter().map(|session| session.as_ref().and_then(|_| owners.next()?)).collect())
     }

@@ -2,8 +2,9 @@
 
 use redis::Value;
 
-use super::call::{ACKNOWLEDGE_BATCH, Call, FORGET_BATCH, FORM_BATCH};
+use super::call::Call;
 use super::records::{Records, unexpected};
+use super::script::{ACKNOWLEDGE_BATCH, FORGET_BATCH, FORM_BATCH};
 use super::stored::BATCH_KEY;
 use super::{pairs_of, text_of};
 use crate::domain::{Day, StudyTime, UnixMillis, UserId, UserTime};

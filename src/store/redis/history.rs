@@ -5,9 +5,10 @@ use std::collections::HashSet;
 
 use redis::Value;
 
-use super::call::{COUNT_BATCH, Call};
+use super::call::Call;
 use super::pairs_of;
 use super::records::Records;
+use super::script::COUNT_BATCH;
 use super::stored::NIGHT_KEY;
 use crate::domain::{Day, UnixMillis};
 use crate::store::Result;

@@ -2,10 +2,11 @@
 
 use redis::Value;
 
-use super::call::{Call, PROVE_WRITABLE, Reply};
+use super::call::{Call, Reply};
 use super::place::Place;
 use super::records::{Records, unexpected};
 use super::scan::scan;
+use super::script::PROVE_WRITABLE;
 use super::standing::Standing;
 use super::stored::{CANARY_KEY, POPULATION_KEY, ROOM_PATTERN, room_key, room_of_key, session_key};
 use super::{new_operation, pairs_of, refusal, text_of, unreached};

@@ -3,15 +3,20 @@
 //! Every step of an operation is one script or command on one key, safe to repeat; so it works in
 //! any slot, and a connection that breaks costs a repetition and nothing else. What spans keys is
 //! put together so that whatever a crash leaves between two steps is harmless: `sessions` says
-//! how, `calendar` how all daemons agree on the running day, `delivery` how it goes to auth. `rooms`
-//! keeps sets beside the records, and `scrub` and `mend` put right what was left over.
+//! how, and `both` how one server does it in one step. `departures` has what many operations ask leave
+//! together, laid out by `flight`. `calendar` says how all daemons agree on the running day, `delivery`
+//! how it goes to auth. `rooms` keeps sets beside the records, and `scrub` and `mend` put right what was
+//! left over.
 
 mod address;
+mod both;
 mod calendar;
 mod call;
 mod cluster;
 mod delivery;
+mod departures;
 mod doubts;
+mod flight;
 mod forget;
 mod format;
 mod frame;
@@ -22,11 +27,13 @@ pub mod links;
 mod lookup;
 mod mend;
 mod night;
+mod owners;
 mod place;
 mod plan;
 mod records;
 mod rooms;
 mod scan;
+mod script;
 pub mod scrub;
 mod server;
 mod servers;
@@ -36,6 +43,7 @@ mod slots;
 mod standing;
 mod stored;
 mod times;
+mod words;
 
 use std::fmt;
 use std::future::Future;
@@ -52,7 +60,9 @@ use self::address::{Address, Terms, parse_url, text as text_of};
 use self::calendar::Calendar;
 use self::cluster::Cluster;
 use self::delivery::Delivery;
+use self::departures::Departures;
 use self::links::{LinkFigures, Links};
+use self::owners::Owners;
 use self::records::Records;
 use self::rooms::Exits;
 use self::scrub::{Pass, Scrub, Step};
@@ -103,7 +113,8 @@ impl RedisStore {
         let calendar = Calendar::keep(servers.clone(), command_timeout, tracker, stop.clone());
         let upkeep = Arc::new(Upkeep::default());
         let (exits, waiting) = Exits::new(Arc::clone(&upkeep));
-        let records = Records { servers, calendar, style: config.redis.field_style, exits };
+        let (style, owners) = (config.redis.field_style, Arc::new(Owners::default()));
+        let records = Records { servers, calendar, style, exits, owners };
         let emptied = records.clone().empty_seats(waiting, command_timeout);
         tracker.spawn(stop.clone().run_until_cancelled_owned(emptied));
         let token = deliverer.name.clone();
@@ -197,7 +208,8 @@ fn servers(
         }
     };
     let (links, stop) = (Arc::clone(links), stop.child_token());
-    Ok(Servers::One(Server::keep(address, terms, links, tracker, stop)))
+    let server = Server::keep(address, terms, links, tracker, stop.clone());
+    Ok(Servers::One(Departures::keep(server, tracker, stop)))
 }
 
 impl StateStore for RedisStore {
@@ -329,6 +341,15 @@ fn unreached(fault: Fault) -> Error {
     match fault {
         Fault::Away(why) => Error::Away(why),
         Fault::Broken(why) => Error::Failed(format!("the connection to redis broke: {why}")),
+    }
+}
+
+/// What it means if earlier calls of the same operation were made: that nothing was done is not so any
+/// more.
+fn midway(error: Error) -> Error {
+    match error {
+        Error::Away(why) => unreached(Fault::Away(why).midway()),
+        error @ (Error::Slow(_) | Error::Unreadable(_) | Error::Failed(_)) => error,
     }
 }
 

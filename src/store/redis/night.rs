@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::call::{BEGIN_LISTING, CLOSE_DAY, CLOSE_OVERDUE_DAY, Call, LIST_STUDY_TIME, Script};
+use super::call::Call;
 use super::format::{self, FORMAT_FIELD};
 use super::records::{Records, Task, unexpected};
-use super::stored::{NIGHT_KEY, study_time_json};
-use super::{new_operation, pairs_of, text_of};
+use super::script::{BEGIN_LISTING, CLOSE_DAY, CLOSE_OVERDUE_DAY, Script};
+use super::stored::NIGHT_KEY;
+use super::{midway, new_operation, pairs_of, text_of};
 use crate::crash::{self, Point};
 use crate::domain::{Day, UnixMillis, UserTime};
 use crate::store::night::{ClosedBy, ClosedDay, NIGHTS_KEPT, Night};
@@ -76,7 +77,7 @@ impl Records {
     ) -> Result<()> {
         self.begin_listing(at, last_timeout).await?;
         crash::point(Point::ListingBegun);
-        self.list(entries).await
+        self.list(entries).await.map_err(midway)
     }
 
     /// Closes the day even if a listed record can't be read. Everybody else's day must end, and the
@@ -89,14 +90,15 @@ impl Records {
         last_timeout: Duration,
     ) -> Result<Day> {
         self.begin_listing(at, last_timeout).await?;
-        let listed = self.list(entries).await;
+        let listed = self.list(entries).await.map_err(midway);
         if let Err(Error::Away(_) | Error::Slow(_) | Error::Failed(_)) = listed {
             return listed.map(|()| Day::FIRST);
         }
         crash::point(Point::ListedBeforeClose);
         let closed = self
             .end_day(&CLOSE_DAY, at, Ending::By(ClosedBy::Last))
-            .await?
+            .await
+            .map_err(midway)?
             .ok_or_else(unexpected)?;
         listed.map(|()| closed)
     }
@@ -153,12 +155,12 @@ impl Records {
     /// Every entry is written that can be. Then the first failure is told, a record that can't be
     /// read last: whatever else failed may succeed if it is done again.
     async fn list(&self, entries: &[UserTime]) -> Result<()> {
-        let operation = new_operation().into_bytes();
+        let operation = new_operation();
         let tasks: Vec<_> = last_of_each_user(entries)
             .map(|entry| {
-                let study_time = study_time_json(entry.study_time.as_ref());
-                let arguments = vec![study_time, operation.clone()];
-                Task::new(&LIST_STUDY_TIME, &entry.user, arguments)
+                let study_time = entry.study_time.as_ref();
+                let task = Task::new("list", &entry.user);
+                task.with(|words| words.with_study_time(study_time).with(&operation))
             })
             .collect();
         let results = self.run_each(&tasks).await?;

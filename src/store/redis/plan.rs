@@ -49,9 +49,9 @@ impl Records {
     async fn planned(&self, users: &[UserId], today: Today) -> Result<Vec<UserTime>> {
         let mut planned = Vec::new();
         for users in users.chunks(CALLS_MAX) {
-            let calls: Vec<_> =
+            let calls =
                 users.iter().map(|user| Call::command("HGETALL", record_key(user))).collect();
-            let replies = self.servers.each(&calls).await.map_err(unreached)?;
+            let replies = self.servers.each(calls).await.map_err(unreached)?;
             let told = users.iter().zip(replies).filter_map(|(user, reply)| {
                 let entry = read_entry(user, reply, self.style, today)?;
                 let study_time = entry.told_if_closed(today.day)?.cloned();

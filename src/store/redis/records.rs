@@ -1,22 +1,25 @@
-//! Scripts on users' records: what every one of them is told, and what they may ask back.
+//! Operations on users' records: what every one of them is told, and what they may ask back.
+
+use std::sync::Arc;
 
 use redis::Value;
 
 use super::calendar::{Calendar, Today};
-use super::call::{Call, Reply, Script};
+use super::call::{Call, Night, Reply};
+use super::owners::Owners;
 use super::rooms::Exits;
+use super::script::RECORDS;
 use super::servers::Servers;
-use super::stored::{
-    read_record, record_key, room_json, session_json, study_time_json, style_name, text_json,
-};
+use super::stored::{read_record, record_key, session_key};
+use super::words::Words;
 use super::{refusal, text_of, unreached};
 use crate::config::FieldStyle;
-use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UserId};
+use crate::domain::{Day, Record, RoomId, SessionId, UserId};
 use crate::store::{Error, Result};
 
 /// How often a script may ask back before we give up: others write to the record all the time.
 const ROUNDS_MAX: usize = 8;
-/// Calls in one pipeline at the most.
+/// Calls of one operation on their way at once.
 pub(super) const CALLS_MAX: usize = 256;
 
 /// The users' records.
@@ -26,81 +29,104 @@ pub(super) struct Records {
     pub(super) calendar: Calendar,
     pub(super) style: FieldStyle,
     pub(super) exits: Exits,
+    /// Whose the sessions are that were opened here.
+    pub(super) owners: Arc<Owners>,
 }
 
-/// A script to run on a user's record.
+/// What is to be done to a user's record.
 #[derive(Clone)]
 pub(super) struct Task {
-    pub(super) script: &'static Script,
     pub(super) user: UserId,
-    /// The operation's own arguments.
-    pub(super) arguments: Vec<Vec<u8>>,
+    /// The operation's name as the script knows it, the user as JSON, and what the operation takes.
+    words: Words,
+    /// The key of the session's index, if that is to be changed in the same step.
+    index: Option<String>,
 }
 
 /// What a script said.
 pub(super) enum Told {
-    /// It did its work; what it answered after `OK`.
+    /// It did its work; what it answered.
     Done(Vec<Value>),
     /// There is no such session.
     Nobody,
+    /// The session's index leads to somebody else, or to nobody.
+    Elsewhere,
     /// It wants this text read.
     Parse(Vec<u8>),
     /// The record was already written to with this day as the running one, or a later one.
     Stale(Day),
 }
 
-/// A stored text that was read for a script.
-struct Read {
-    text: Vec<u8>,
-    record: Record,
-}
-
 impl Task {
-    pub(super) fn new(script: &'static Script, user: &UserId, arguments: Vec<Vec<u8>>) -> Self {
-        Self { script, user: user.clone(), arguments }
+    /// The operation of that name.
+    pub(super) fn new(name: &'static str, user: &UserId) -> Self {
+        let words = Words::of(name).with_text(user.as_str());
+        Self { user: user.clone(), words, index: None }
+    }
+
+    /// On the session's index too, which lies in the record's server.
+    pub(super) fn with_index_of(self, session: &SessionId) -> Self {
+        Self { index: Some(session_key(session)), ..self }
+    }
+
+    /// With what it takes.
+    pub(super) fn with(self, words: impl FnOnce(Words) -> Words) -> Self {
+        Self { words: words(self.words), ..self }
     }
 }
 
 impl Records {
-    /// The call that runs the task.
+    /// The call that does the task.
     pub(super) fn call(&self, task: &Task, today: Today) -> Call {
-        self.call_with(task, today, None, false)
+        self.call_with(task, task.words.clone(), today)
     }
 
-    fn call_with(&self, task: &Task, today: Today, read: Option<&Read>, is_sure: bool) -> Call {
-        let call = Call::script(task.script, record_key(&task.user))
-            .number(today.day.0)
-            .number(today.swept.0)
-            .arg(style_name(self.style))
-            .arg(text_json(task.user.as_str()));
-        let call = match read {
-            Some(Read { text, record }) => call
-                .arg(text.clone())
-                .arg(room_json(record.room))
-                .arg(record.session.as_ref().map_or_else(|| b"null".to_vec(), session_json))
-                .arg(study_time_json(record.study_time.as_ref())),
-            None => call.arg("").arg("").arg("").arg(""),
-        };
-        let call = task.arguments.iter().fold(call, |call, argument| call.arg(argument));
-        call.arg(if is_sure { "sure" } else { "" })
+    fn call_with(&self, task: &Task, words: Words, today: Today) -> Call {
+        let Today { day, swept } = today;
+        let night = Night { day, swept, style: self.style };
+        let call = Call::part(&RECORDS, Some(night), record_key(&task.user), words);
+        call.beside(task.index.clone())
     }
 
-    /// Runs the task; answers what followed `OK`, or `None` if the script found nobody.
+    /// Does the task; answers what was said, or `None` if the script found nobody.
     pub(super) async fn run(&self, task: &Task) -> Result<Option<Vec<Value>>> {
+        match self.see_through(task, None).await? {
+            Told::Done(values) => Ok(Some(values)),
+            Told::Nobody | Told::Elsewhere => Ok(None),
+            Told::Parse(_) | Told::Stale(_) => Err(unexpected()),
+        }
+    }
+
+    /// Does the task, with `first` as the reply to its first call if that was made already.
+    pub(super) async fn see_through(&self, task: &Task, mut first: Option<Reply>) -> Result<Told> {
         let mut today = self.calendar.today().await?;
-        let mut read = None;
+        let mut read: Option<Words> = None;
         let mut is_sure = false;
         for _ in 0..ROUNDS_MAX {
-            let call = self.call_with(task, today, read.as_ref(), is_sure);
-            match told(self.servers.one(call).await.map_err(unreached)?)? {
-                Told::Done(values) => return Ok(Some(values)),
-                Told::Nobody => return Ok(None),
+            let words = match (is_sure, &read) {
+                (false, None) => task.words.clone(),
+                (true, None) => Words::of("sure").with_all(&task.words),
+                (false, Some(read)) => read.clone().with_all(&task.words),
+                (true, Some(read)) => Words::of("sure").with_all(read).with_all(&task.words),
+            };
+            let reply = match first.take() {
+                Some(reply) => reply,
+                None => {
+                    let call = self.call_with(task, words, today);
+                    self.servers.one(call).await.map_err(unreached)?
+                }
+            };
+            match told(reply)? {
+                told @ (Told::Done(_) | Told::Nobody | Told::Elsewhere) => return Ok(told),
                 Told::Parse(text) => {
                     let record = read_record(&task.user, &text).map_err(Error::Unreadable)?;
-                    read = Some(Read { text, record });
+                    let words = Words::of("read").with(&text).with_room(record.room);
+                    let words = words.with_session(record.session.as_ref());
+                    read = Some(words.with_study_time(record.study_time.as_ref()));
                 }
                 Told::Stale(day) => {
-                    today = self.calendar.catch_up(Day(day.0.saturating_sub(1))).await?;
+                    let newer = self.calendar.catch_up(Day(day.0.saturating_sub(1)));
+                    today = Box::pin(newer).await?;
                     is_sure = true;
                 }
             }
@@ -108,13 +134,13 @@ impl Records {
         Err(Error::Failed("the record changes faster than it can be written".to_owned()))
     }
 
-    /// Runs the tasks, each on its own, at most [`CALLS_MAX`] at once.
+    /// Does the tasks, each on its own, at most [`CALLS_MAX`] at once.
     pub(super) async fn run_each(&self, tasks: &[Task]) -> Result<Vec<Result<Vec<Value>>>> {
         let mut results = Vec::with_capacity(tasks.len());
         for tasks in tasks.chunks(CALLS_MAX) {
             let today = self.calendar.today().await?;
-            let calls: Vec<_> = tasks.iter().map(|task| self.call(task, today)).collect();
-            let replies = self.servers.each(&calls).await.map_err(unreached)?;
+            let calls = tasks.iter().map(|task| self.call(task, today)).collect();
+            let replies = self.servers.each(calls).await.map_err(unreached)?;
             for (task, reply) in tasks.iter().zip(replies) {
                 results.push(self.finish(task, reply).await);
             }
@@ -122,24 +148,29 @@ impl Records {
         Ok(results)
     }
 
-    /// Takes the reply to a task that was sent, or runs it again if the script asked back.
+    /// Takes the reply to a task that was sent, or does it again if the script asked back.
     pub(super) async fn finish(&self, task: &Task, reply: Reply) -> Result<Vec<Value>> {
-        match told(reply)? {
+        match self.see_through(task, Some(reply)).await? {
             Told::Done(values) => Ok(values),
-            Told::Nobody => Ok(Vec::new()),
-            Told::Parse(_) | Told::Stale(_) => Ok(self.run(task).await?.unwrap_or_default()),
+            Told::Nobody | Told::Elsewhere => Ok(Vec::new()),
+            Told::Parse(_) | Told::Stale(_) => Err(unexpected()),
         }
     }
 }
 
-/// Reads what a script on a record said.
+/// Reads what a script on a record said: the record as it reads today, or a list.
 pub(super) fn told(reply: Reply) -> Result<Told> {
-    let Value::Array(values) = reply.map_err(refusal)? else { return Err(unexpected()) };
+    let said = reply.map_err(refusal)?;
+    if let Value::BulkString(_) = said {
+        return Ok(Told::Done(vec![said]));
+    }
+    let Value::Array(values) = said else { return Err(unexpected()) };
     let mut values = values.into_iter();
     let word = values.next().as_ref().and_then(text_of);
     match word.as_deref() {
         Some("OK") => Ok(Told::Done(values.collect())),
         Some("NOBODY") => Ok(Told::Nobody),
+        Some("ELSEWHERE") => Ok(Told::Elsewhere),
         // It was repeated, and somebody else has changed the record since the first time.
         Some("PAST") => Err(Error::Failed(
             "it was done, but what it came to was overtaken before it was heard".to_owned(),
@@ -156,15 +187,21 @@ pub(super) fn told(reply: Reply) -> Result<Told> {
     }
 }
 
-/// Reads a record that a script answered: room, session and study time, each as JSON.
+/// Whether a script did what it was asked for.
+pub(super) fn is_done(reply: &Reply) -> bool {
+    match reply {
+        Ok(Value::BulkString(_)) => true,
+        Ok(Value::Array(values)) => {
+            matches!(values.first(), Some(Value::BulkString(word)) if word == b"OK")
+        }
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// Reads the record that a script answered.
 pub(super) fn answered_record(user: &UserId, values: &[Value]) -> Result<Record> {
-    let [room, session, study_time, ..] = values else { return Err(unexpected()) };
-    Ok(Record {
-        user: user.clone(),
-        room: room_of(room)?,
-        session: word_of(session, SessionId::parse)?,
-        study_time: word_of(study_time, StudyTime::parse)?,
-    })
+    let Some(Value::BulkString(text)) = values.first() else { return Err(unexpected()) };
+    read_record(user, text).map_err(|_| unexpected())
 }
 
 /// Reads a room or null as JSON.
@@ -179,6 +216,11 @@ pub(super) fn word_of<T, E>(
 ) -> Result<Option<T>> {
     let text = json_of::<String>(value)?;
     text.map(|text| parse(&text).map_err(|_| unexpected())).transpose()
+}
+
+/// The sessions that a script names as replaced. A note that is none of ours names none.
+pub(super) fn noted_sessions(values: &[Value]) -> impl Iterator<Item = SessionId> {
+    values.iter().filter_map(|value| word_of(value, SessionId::parse).ok().flatten())
 }
 
 fn json_of<T: serde::de::DeserializeOwned>(value: &Value) -> Result<Option<T>> {

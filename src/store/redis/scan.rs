@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use redis::Value;
 
-use super::call::{Call, SEAL_STUDY_TIME};
+use super::call::Call;
 use super::records::{Records, Task, unexpected, word_of};
 use super::server::Server;
 use super::servers::Layout;
@@ -90,10 +90,10 @@ impl Records {
 
     /// Seals the users' records; a record that can't be is passed over, its time stays where it is.
     async fn seal(&self, users: &[UserId], day: Day) -> Result<Page> {
-        let wanted = day.0.to_string().into_bytes();
+        let wanted = day.0.to_string();
         let tasks: Vec<_> = users
             .iter()
-            .map(|user| Task::new(&SEAL_STUDY_TIME, user, vec![wanted.clone()]))
+            .map(|user| Task::new("seal", user).with(|words| words.with(&wanted)))
             .collect();
         let results = self.run_each(&tasks).await?;
         let mut page = Page::default();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::call::{Call, DELETE_IF_EQUAL, HOLD_LOCK};
+use super::call::Call;
 use super::records::Records;
 use super::scan::{scan, user_of_key};
+use super::script::{DELETE_IF_EQUAL, HOLD_LOCK};
 use super::servers::Layout;
 use super::stored::{INDEX_PREFIX, POPULATION_KEY, SCRUB_LOCK_KEY, room_of_key};
 use super::{text_of, unreached};

@@ -1,6 +1,7 @@
 //! The connection to one Redis server: kept, watched, made again, swapped under those who use it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -12,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::{Address, Terms};
-use super::call::{self, Call, Reply, ScriptAs};
+use super::call::{self, Call, Reply};
 use super::doubts;
 use super::links::Links;
+use super::script::{ScriptAs, load_scripts};
 use crate::throttle::{Cause, admits};
 
 /// How long a request that finds no connection waits for an attempt, from the attempt's beginning;
@@ -69,6 +71,8 @@ struct Shared {
     ended: watch::Sender<Attempt>,
     /// Somebody needs a connection and there is none.
     wanted: Notify,
+    /// Whether one script may be about keys of one slot only.
+    has_slots: AtomicBool,
     links: Arc<Links>,
     stop: CancellationToken,
 }
@@ -80,7 +84,7 @@ struct Attempt {
 }
 
 /// A connection in use.
-struct Live {
+pub(super) struct Live {
     connection: MultiplexedConnection,
     number: u64,
     /// Set once it is known to be of no use; whoever waits on it stops waiting.
@@ -111,6 +115,7 @@ impl Server {
             begun: watch::Sender::new((0, Instant::now())),
             ended: watch::Sender::new(Attempt::default()),
             wanted: Notify::new(),
+            has_slots: AtomicBool::new(false),
             links,
             stop: stop.clone(),
         });
@@ -129,9 +134,19 @@ impl Server {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
+    /// Whether it is a cluster's server: one script may be about keys of one slot only.
+    pub(super) fn has_slots(&self) -> bool {
+        self.shared.has_slots.load(Relaxed)
+    }
+
     /// Counts the connections: two calls with one number between them spoke to the same process.
     pub(super) fn connection_number(&self) -> Option<u64> {
         self.shared.live.load().as_ref().map(|live| live.number)
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub(super) fn is_connected(&self) -> bool {
+        self.shared.live.load().as_ref().is_some_and(|live| !live.dead.is_cancelled())
     }
 
     /// Waits for a connection, as a call would.
@@ -159,7 +174,7 @@ impl Server {
             pipeline.add_command(cmd.clone());
         }
         let values = self.exchange(&live, &pipeline).await?;
-        let last = call::replies(values).pop();
+        let last = values.into_iter().next_back().map(|value| call.reply(value));
         last.ok_or_else(|| Fault::Broken("a reply is missing".to_owned()))
     }
 
@@ -182,14 +197,20 @@ impl Server {
         calls: &[Call],
         sent: ScriptAs,
     ) -> Result<Vec<Reply>, Fault> {
-        let replies = call::replies(self.exchange(live, &call::pipeline(calls, sent)).await?);
+        let values = self.exchange(live, &call::pipeline(calls, sent)).await?;
+        let replies = call::replies(calls, values);
         match replies.iter().find_map(unusable) {
             Some(why) => Err(self.give_up(live, why)),
             None => Ok(replies),
         }
     }
 
-    async fn exchange(&self, live: &Live, pipeline: &Pipeline) -> Result<Vec<Value>, Fault> {
+    /// Sends the commands, and waits for the reply to each.
+    pub(super) async fn exchange(
+        &self,
+        live: &Live,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, Fault> {
         let mut connection = live.connection.clone();
         let count = pipeline.len();
         let sent = connection.send_packed_commands(pipeline, 0, count);
@@ -203,13 +224,14 @@ impl Server {
         }
     }
 
-    fn give_up(&self, live: &Live, why: String) -> Fault {
+    /// The connection is of no more use.
+    pub(super) fn give_up(&self, live: &Live, why: String) -> Fault {
         live.dead.cancel();
         Fault::Broken(why)
     }
 
     /// The connection; if there is none, what an attempt begun after the question brings.
-    async fn live(&self) -> Result<Arc<Live>, Fault> {
+    pub(super) async fn live(&self) -> Result<Arc<Live>, Fault> {
         if let Some(live) = self.shared.usable() {
             return Ok(live);
         }
@@ -280,12 +302,15 @@ impl Shared {
         let connected = async {
             let (mut connection, address) = self.address.connect(&self.terms).await?;
             // Where loading is forbidden they are sent when they are needed.
-            let mut greeting = call::load_scripts();
-            let [command, section] = doubts::QUESTION;
-            greeting.cmd(command).arg(section);
+            let mut greeting = load_scripts();
+            for [command, section] in [doubts::QUESTION_OF_SLOTS, doubts::QUESTION] {
+                greeting.cmd(command).arg(section);
+            }
             let replies = connection.send_packed_commands(&greeting, 0, greeting.len()).await;
             let replies = replies.map_err(|error| error.to_string())?;
             let doubt = replies.last().and_then(doubts::of_memory);
+            let has_slots = replies.iter().rev().nth(1).is_some_and(doubts::has_slots);
+            self.has_slots.store(has_slots, Relaxed);
             Ok(Connected { connection, address, doubt })
         };
         match timeout(self.terms.timeout, connected).await {
@@ -329,7 +354,7 @@ async fn ping_until_silent(mut connection: MultiplexedConnection) -> String {
 }
 
 /// Whether the server can't do anything for us now: it must be looked up and connected to anew.
-fn unusable(reply: &Reply) -> Option<String> {
+pub(super) fn unusable(reply: &Reply) -> Option<String> {
     let error = reply.as_ref().err()?;
     UNUSABLE.contains(&error.code()).then(|| error.to_string())
 }

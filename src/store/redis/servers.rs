@@ -6,16 +6,18 @@ use redis::Value;
 
 use super::call::{Call, Reply};
 use super::cluster::Cluster;
+use super::departures::Departures;
 use super::server::{Fault, Server};
 use super::slots::Holding;
 use super::{refusal, unreached};
 use crate::store::{Error, Result as StoreResult};
 
-/// Who keeps the keys.
+/// Who keeps the keys. The ways through a cluster are boxed: they are long, and every operation would make
+/// room for them, and be moved with it.
 #[derive(Clone)]
 pub(super) enum Servers {
     /// One Redis, or the master that sentinels name.
-    One(Server),
+    One(Departures),
     /// A Redis Cluster.
     Cluster(Cluster),
 }
@@ -37,9 +39,17 @@ pub(super) struct Layout {
 }
 
 impl Servers {
+    /// Whether one script may be about keys of several users and sessions.
+    pub(super) fn are_one(&self) -> bool {
+        match self {
+            Self::One(one) => !one.server().has_slots(),
+            Self::Cluster(_) => false,
+        }
+    }
+
     /// Makes one call.
     pub(super) async fn one(&self, call: Call) -> Result<Reply, Fault> {
-        let mut replies = self.each(std::slice::from_ref(&call)).await?;
+        let mut replies = self.each(vec![call]).await?;
         replies.pop().ok_or_else(|| Fault::Broken("a reply is missing".to_owned()))
     }
 
@@ -55,10 +65,10 @@ impl Servers {
     }
 
     /// Makes the calls one after the other.
-    pub(super) async fn in_order(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn in_order(&self, calls: Vec<Call>) -> Result<Vec<Reply>, Fault> {
         match self {
             Self::One(server) => server.send(calls).await,
-            Self::Cluster(cluster) => cluster.in_order(calls).await,
+            Self::Cluster(cluster) => Box::pin(cluster.in_order(&calls)).await,
         }
     }
 
@@ -66,41 +76,45 @@ impl Servers {
     /// that one is no fault: there is no reply to it then.
     pub(super) async fn in_order_beside(
         &self,
-        calls: &[Call],
-        beside: &Call,
+        mut calls: Vec<Call>,
+        beside: Call,
     ) -> Result<(Vec<Reply>, Option<Reply>), Fault> {
         match self {
             Self::One(server) => {
-                let all = [calls, std::slice::from_ref(beside)].concat();
-                let mut replies = server.send(&all).await?;
+                calls.push(beside);
+                let mut replies = server.send(calls).await?;
                 let last = replies.pop();
                 Ok((replies, last))
             }
-            Self::Cluster(cluster) => cluster.in_order_beside(calls, beside).await,
+            Self::Cluster(cluster) => Box::pin(cluster.in_order_beside(&calls, &beside)).await,
         }
     }
 
     /// Makes the first calls in any order, and when all are done, the second ones.
     pub(super) async fn in_two_steps(
         &self,
-        first: Vec<Call>,
-        second: &[Call],
+        mut first: Vec<Call>,
+        mut second: Vec<Call>,
     ) -> Result<Vec<Reply>, Fault> {
         match self {
-            Self::One(server) => server.send(&[&first, second].concat()).await,
+            Self::One(server) => {
+                first.append(&mut second);
+                server.send(first).await
+            }
             Self::Cluster(cluster) => {
-                let mut replies = cluster.each(&first).await?;
-                replies.extend(cluster.each(second).await.map_err(Fault::midway)?);
+                let mut replies = Box::pin(cluster.each(&first)).await?;
+                let second = Box::pin(cluster.each(&second)).await;
+                replies.extend(second.map_err(Fault::midway)?);
                 Ok(replies)
             }
         }
     }
 
     /// Makes the calls in any order, all at once.
-    pub(super) async fn each(&self, calls: &[Call]) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn each(&self, calls: Vec<Call>) -> Result<Vec<Reply>, Fault> {
         match self {
             Self::One(server) => server.send(calls).await,
-            Self::Cluster(cluster) => cluster.each(calls).await,
+            Self::Cluster(cluster) => Box::pin(cluster.each(&calls)).await,
         }
     }
 
@@ -108,7 +122,7 @@ impl Servers {
     /// and the connections they have now.
     pub(super) async fn survey(&self) -> Result<(Vec<Server>, u64), Fault> {
         let (servers, slots) = match self {
-            Self::One(server) => (vec![server.clone()], 0),
+            Self::One(one) => (vec![one.server().clone()], 0),
             Self::Cluster(cluster) => cluster.survey().await?,
         };
         for server in &servers {
@@ -130,7 +144,7 @@ impl Servers {
     /// Where all keys lie.
     pub(super) async fn layout(&self) -> Result<Layout, Fault> {
         match self {
-            Self::One(server) => Layout::of(vec![server.clone()], Vec::new()),
+            Self::One(one) => Layout::of(vec![one.server().clone()], Vec::new()),
             Self::Cluster(cluster) => cluster.layout().await,
         }
     }

@@ -4,9 +4,10 @@ use redis::Value;
 
 use super::calendar::Today;
 use super::call::{Call, Reply};
-use super::records::{CALLS_MAX, Records};
-use super::stored::{field_names, read_record, record_key, session_json, session_key};
-use super::{refusal, text_of, unreached};
+use super::records::{CALLS_MAX, Records, unexpected};
+use super::stored::{field_names, number_of, read_record, record_key, session_json, session_key};
+use super::{refusal, unreached};
+use crate::config::FieldStyle;
 use crate::domain::{Day, Record, SessionId, UserId};
 use crate::store::{Error, Result};
 
@@ -76,10 +77,12 @@ impl Records {
     }
 
     /// Makes the calls in any order, at most [`CALLS_MAX`] at once.
-    pub(super) async fn ask_each(&self, calls: Vec<Call>) -> Result<Vec<Reply>> {
+    pub(super) async fn ask_each(&self, mut calls: Vec<Call>) -> Result<Vec<Reply>> {
         let mut replies = Vec::with_capacity(calls.len());
-        for calls in calls.chunks(CALLS_MAX) {
+        while !calls.is_empty() {
+            let later = calls.split_off(calls.len().min(CALLS_MAX));
             replies.extend(self.servers.each(calls).await.map_err(unreached)?);
+            calls = later;
         }
         Ok(replies)
     }
@@ -92,14 +95,36 @@ fn read(user: &UserId, reply: Reply, today: Today) -> Result<Option<Read>> {
         return Ok(None);
     };
     let mut record = read_record(user, text).map_err(Error::Unreadable)?;
-    let day = text_of(day).and_then(|day| day.parse().ok()).map_or(today.swept, Day);
+    let day = number_of(day).map_or(today.swept, Day);
     if day < today.day {
         record.study_time = None;
     }
+    let open = open_session_of(&record, closed);
+    Ok(Some(Read { record, open }))
+}
+
+/// The record's session, unless it was closed, given the note of who closed which.
+fn open_session_of(record: &Record, closed: &Value) -> Option<SessionId> {
     let closed = if let Value::BulkString(closed) = closed { closed.as_slice() } else { &[] };
     let closed = closed.get(CLOSED_BY_BYTES..).unwrap_or_default();
-    let open = record.session.clone().filter(|session| session_json(session) != closed);
-    Ok(Some(Read { record, open }))
+    record.session.clone().filter(|session| closed.is_empty() || session_json(session) != closed)
+}
+
+/// Asks for what [`is_held`] looks at.
+pub(super) fn hold_call(user: &UserId, style: FieldStyle) -> Call {
+    let [own, other] = field_names(style);
+    Call::command("HMGET", record_key(user)).arg(own).arg(other).arg("closed")
+}
+
+/// Whether the record names the session, and has not closed it.
+pub(super) fn is_held(user: &UserId, session: &SessionId, reply: Reply) -> Result<bool> {
+    let Value::Array(values) = reply.map_err(refusal)? else { return Err(unexpected()) };
+    let [own, other, closed] = values.as_slice() else { return Err(unexpected()) };
+    let ((Value::BulkString(text), _) | (_, Value::BulkString(text))) = (own, other) else {
+        return Ok(false);
+    };
+    let record = read_record(user, text).map_err(Error::Unreadable)?;
+    Ok(open_session_of(&record, closed).as_ref() == Some(session))
 }
 
 fn owner(reply: Reply) -> Owner {

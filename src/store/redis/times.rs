@@ -2,10 +2,10 @@
 
 use redis::Value;
 
-use super::call::{Call, RECORD_STUDY_TIME};
+use super::call::Call;
 use super::records::{Records, Task, answered_record};
-use super::stored::{field_names, read_record, record_key, study_time_json};
-use super::{new_operation, refusal, text_of, unreached};
+use super::stored::{field_names, number_of, read_record, record_key};
+use super::{new_operation, refusal, unreached};
 use crate::domain::{Day, Record, StudyTime, UserId};
 use crate::store::{Error, Result};
 
@@ -22,8 +22,8 @@ impl Records {
             .find_map(|value| if let Value::BulkString(text) = value { Some(text) } else { None });
         let Some(text) = text else { return Ok(None) };
         let record = read_record(user, text).map_err(Error::Unreadable)?;
-        let day = values.get(2).and_then(text_of).and_then(|day| day.parse().ok()).map(Day);
-        let is_closed = day.unwrap_or(today.swept) < today.day;
+        let day = values.get(2).and_then(number_of).map_or(today.swept, Day);
+        let is_closed = day < today.day;
         Ok(if is_closed { None } else { record.study_time })
     }
 
@@ -32,8 +32,8 @@ impl Records {
         user: &UserId,
         study_time: &StudyTime,
     ) -> Result<Record> {
-        let arguments = vec![study_time_json(Some(study_time)), new_operation().into_bytes()];
-        let task = Task::new(&RECORD_STUDY_TIME, user, arguments);
+        let task = Task::new("record", user)
+            .with(|words| words.with_study_time(Some(study_time)).with(new_operation()));
         let values = self.run(&task).await?.unwrap_or_default();
         answered_record(user, &values)
     }

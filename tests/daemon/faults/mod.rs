@@ -3,5 +3,5 @@
 mod callers;
 mod night;
 mod peers;
-mod proxy;
+pub(crate) mod proxy;
 mod redis;

@@ -1,6 +1,7 @@
 //! What is true of the Redis store alone.
 
 mod daemons;
+mod delivery;
 mod failover;
 mod failures;
 mod faults;
@@ -10,6 +11,7 @@ mod neighbours;
 mod outages;
 mod rooms;
 mod scrub;
+mod sessions;
 
 use crate::servers::redis::RedisServer;
 

@@ -41,6 +41,14 @@ impl RedisServer {
         Self::start_with(&[]).await
     }
 
+    /// A cluster of its own.
+    pub(crate) async fn start_with_slots() -> Self {
+        let bus = free_port().to_string();
+        let server = Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
+        server.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+        server
+    }
+
     /// A server that also speaks TLS on the port given back, with a certificate that nobody knows.
     pub(crate) async fn start_with_tls() -> (Self, u16) {
         let (mut server, port) = (Self::start().await, free_port());
