@@ -14,7 +14,7 @@ use super::route::{self, Answer, Error, Touches};
 use super::{Shared, memory};
 use crate::clock;
 use crate::config::Limits;
-use crate::domain::Call;
+use crate::domain::{Call, chat};
 use crate::error::Code;
 use crate::metrics::requests::Kind;
 use crate::store::StateStore;
@@ -105,10 +105,7 @@ impl InFlight {
         let (kind, taken_at) = (Kind::of(&request), clock::begin());
         let answer_by = taken_at + timeout;
         let call = Call { deadline: answer_by - timeout / ANSWER_MARGIN, turn };
-        let touches = match self.shared.context.store.in_call_order() {
-            true => Touches::Nothing,
-            false => Touches::of(&request, &self.shared.hasher),
-        };
+        let touches = self.touches(&request);
         let state = if self.must_wait(touches, self.entries.len()) {
             Progress::Held(request, call)
         } else {
@@ -116,6 +113,19 @@ impl InFlight {
         };
         let bytes = memory::of_request(frame_bytes);
         self.push(Entry { touches, kind, bytes, taken_at, answer_by, state });
+    }
+
+    fn touches(&self, request: &Request) -> Touches {
+        let Shared { context, hasher, .. } = &*self.shared;
+        if context.store.in_call_order() {
+            return Touches::Nothing;
+        }
+        if let Request::Chat(chat::Request::Unsubscribe { session }) = request {
+            let earlier = self.entries.iter().rev().map(|entry| entry.touches);
+            let guess = || context.store.redis()?.guessed_owner(session);
+            return Touches::of_end(session, earlier, guess, hasher);
+        }
+        Touches::of(request, hasher)
     }
 
     /// Takes in what is answered already.

@@ -13,7 +13,7 @@ use tracing::field::display;
 use super::access::Identity;
 use super::frame::{BrokenFraming, Framing, PayloadTooLong};
 use super::request::{self, Request};
-use crate::domain::{self, Call, Context, Reply, UserId};
+use crate::domain::{self, Call, Context, Reply, SessionId, UserId};
 use crate::domain::{auth, chat, room, scheduling, signaling};
 use crate::error::Code;
 use crate::log::chain;
@@ -185,6 +185,27 @@ impl Touches {
         }
     }
 
+    /// What the end of a session touches, if it is known whose it is: by an earlier request that opens
+    /// it, or by the store.
+    ///
+    /// The store may be mistaken if another daemon has given the session to another user meanwhile. Then
+    /// its end may come before or after what else is asked about that user here; and what becomes of
+    /// either is the same in both orders.
+    pub fn of_end(
+        session: &SessionId,
+        mut earlier: impl Iterator<Item = Self>,
+        guess: impl FnOnce() -> Option<UserId>,
+        hasher: &DefaultHashBuilder,
+    ) -> Self {
+        let session = key(hasher, 1, session);
+        let opened = earlier.find_map(|touches| match touches {
+            Self::Some([user, of]) if of == session => Some(user),
+            Self::Some(_) | Self::Nothing | Self::Everything => None,
+        });
+        let user = opened.or_else(|| guess().map(|user| key(hasher, 0, &user)));
+        user.map_or(Self::Everything, |user| Self::Some([user, session]))
+    }
+
     /// Whether the two must not be worked on at once.
     pub fn conflicts_with(self, other: Self) -> bool {
         match (self, other) {
@@ -240,5 +261,41 @@ fn log(error: &Error, asked: Asked) {
         | Code::UnknownServerError => tracing::warn!(
             %peer, server, "type" = kind, code, user.id = user, "{server} {kind} answered {code}: {why}"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: &str) -> UserId {
+        UserId::parse(id).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_a_session_waits_for_whoever_has_it_and_for_everybody_if_nobody_knows() {
+        let hasher = DefaultHashBuilder::default();
+        let session = SessionId::parse("s1").unwrap();
+        let open = |user: &str, session: &str| {
+            let (user, session) =
+                (UserId::parse(user).unwrap(), SessionId::parse(session).unwrap());
+            let request = chat::Request::Subscribe { user, room: None, session };
+            Touches::of(&Request::Chat(request), &hasher)
+        };
+        let read = |id: &str| {
+            let request = auth::Request::StudyTimeFrom { user: user(id) };
+            Touches::of(&Request::Auth(request), &hasher)
+        };
+        let end = |earlier: &[Touches], guess: Option<&str>| {
+            Touches::of_end(&session, earlier.iter().copied(), || guess.map(user), &hasher)
+        };
+        let unknown = end(&[open("u2", "s2"), read("u1")], None);
+        assert!(unknown.conflicts_with(read("u2")));
+        let guessed = end(&[open("u2", "s2")], Some("u1"));
+        assert!(guessed.conflicts_with(read("u1")) && guessed.conflicts_with(open("u3", "s1")));
+        assert!(!guessed.conflicts_with(read("u2")));
+        // What is asked for here counts, not what was so before.
+        let opened = end(&[open("u3", "s1"), open("u2", "s1")], Some("u1"));
+        assert!(opened.conflicts_with(read("u3")) && !opened.conflicts_with(read("u1")));
     }
 }

@@ -150,6 +150,12 @@ impl RedisStore {
         self.links.figures()
     }
 
+    /// Whose the session probably is, where whoever closes it compares that.
+    pub fn guessed_owner(&self, session: &SessionId) -> Option<UserId> {
+        let Records { servers, owners, .. } = &self.records;
+        if servers.are_one() { owners.look(session) } else { None }
+    }
+
     /// How often this daemon found that Redis had lost the running day, and so what it knew of
     /// closed ones.
     pub fn setbacks(&self) -> u64 {

@@ -36,6 +36,13 @@ impl Owners {
         }
     }
 
+    /// Whose the session was when it was opened, if that is known.
+    pub(super) fn look(&self, session: &SessionId) -> Option<UserId> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let (noted, user) = places.get(self.place_of(session))?.as_ref()?;
+        (noted == session).then(|| user.clone())
+    }
+
     /// Whose the session was when it was opened; not known any more afterwards.
     pub(super) fn take(&self, session: &SessionId) -> Option<UserId> {
         let at = self.place_of(session);
@@ -60,6 +67,10 @@ mod tests {
         let user = UserId::parse("u1").unwrap();
         assert_eq!(owners.take(&session(0)), None);
         owners.note(&session(0), &user);
+        assert_eq!(
+            (owners.look(&session(0)), owners.look(&session(1))),
+            (Some(user.clone()), None)
+        );
         assert_eq!(owners.take(&session(1)), None);
         assert_eq!(owners.take(&session(0)), Some(user.clone()));
         assert_eq!(owners.take(&session(0)), None);
