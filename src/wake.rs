@@ -7,8 +7,9 @@
 use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::mem;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
@@ -50,6 +51,40 @@ pub async fn keep_hub() {
         Poll::<()>::Pending
     })
     .await;
+}
+
+/// A task's waker that goes by the hub of its thread. Rung again before the thread has looked, a hub
+/// costs nothing.
+#[derive(Debug)]
+struct ByHub {
+    hub: Arc<Hub>,
+    waker: Waker,
+}
+
+impl Wake for ByHub {
+    fn wake(self: Arc<Self>) {
+        self.hub.ready().push(self.waker.clone());
+        self.hub.own.wake();
+    }
+}
+
+/// Waits for what another thread will bring, and has itself woken by the hub of this one, if there is
+/// one: for what many wait for that comes at once, from somebody who knows only of wakers.
+pub async fn by_hub<F: Future + Unpin>(mut future: F) -> F::Output {
+    let Some(hub) = HERE.with(|here| here.get().cloned()) else { return future.await };
+    let mut known: Option<(Waker, Waker)> = None;
+    poll_fn(|task| {
+        let known = match &mut known {
+            Some(known) if known.0.will_wake(task.waker()) => known,
+            known => {
+                let waker = task.waker().clone();
+                let by_hub = ByHub { hub: Arc::clone(&hub), waker: waker.clone() };
+                known.insert((waker, Arc::new(by_hub).into()))
+            }
+        };
+        Pin::new(&mut future).poll(&mut Context::from_waker(&known.1))
+    })
+    .await
 }
 
 impl Hub {
@@ -125,6 +160,37 @@ mod tests {
     fn counted() -> (Arc<Count>, Waker) {
         let count = Arc::<Count>::default();
         (Arc::clone(&count), Waker::from(count))
+    }
+
+    #[test]
+    fn what_another_thread_brings_is_waited_for_with_a_hub_and_without() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for has_hub in [false, true] {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let (begun, begin) = mpsc::channel();
+            let bringer = thread::spawn(move || {
+                begin.recv().unwrap();
+                sender.send(7).unwrap();
+            });
+            let task = async move {
+                // Only now does this thread have a hub, if it is to have one.
+                tokio::task::yield_now().await;
+                begun.send(()).unwrap();
+                by_hub(receiver).await
+            };
+            let brought = runtime.block_on(async {
+                let tasks = tokio_util::task::TaskTracker::new();
+                let task = tasks.spawn(task);
+                match has_hub {
+                    true => {
+                        tokio::select! { () = keep_hub() => None, brought = task => brought.ok() }
+                    }
+                    false => task.await.ok(),
+                }
+            });
+            assert_eq!(brought, Some(Ok(7)));
+            bringer.join().unwrap();
+        }
     }
 
     #[test]

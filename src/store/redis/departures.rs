@@ -17,6 +17,7 @@ use super::call::{Call, Reply, is_unknown_script};
 use super::flight::{Flight, PARTS_MAX};
 use super::script::ScriptAs;
 use super::server::{Fault, Live, Server, unusable};
+use crate::wake;
 
 /// Flights under way at once: while Redis works on one, the next one's answers are given.
 const FLIGHTS_MAX: usize = 2;
@@ -65,7 +66,8 @@ impl Departures {
         let (told, reply) = oneshot::channel();
         let queued = self.queue.send(Passenger { calls, told }).await;
         queued.map_err(|_| Fault::Away("the daemon is stopping".to_owned()))?;
-        reply.await.unwrap_or_else(|_| Err(Fault::Broken("the daemon is stopping".to_owned())))
+        let reply = wake::by_hub(reply).await;
+        reply.unwrap_or_else(|_| Err(Fault::Broken("the daemon is stopping".to_owned())))
     }
 }
 
