@@ -19,8 +19,9 @@ use super::script::ScriptAs;
 use super::server::{Fault, Live, Server, unusable};
 use crate::wake;
 
-/// Flights under way at once: while Redis works on one, the next one's answers are given.
-const FLIGHTS_MAX: usize = 2;
+/// Flights under way at once: while Redis works on one, another one is read, and of others the answers are
+/// given.
+const FLIGHTS_MAX: usize = 4;
 /// Calls in a flight at the most, or those of one operation.
 const CALLS_MAX: usize = 768;
 /// Operations that may wait for their flight; further ones wait for their place in the queue.
