@@ -4,7 +4,7 @@
 //! serves connections can be handed all at once instead: that takes one, and what remains is done by
 //! the thread itself, where it costs next to nothing.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
@@ -14,7 +14,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::task::AtomicWaker;
 
 thread_local! {
-    static HERE: OnceCell<Arc<Hub>> = const { OnceCell::new() };
+    /// There while the thread keeps it.
+    static HERE: RefCell<Option<Arc<Hub>>> = const { RefCell::new(None) };
+}
+
+fn here() -> Option<Arc<Hub>> {
+    HERE.with_borrow(Option::clone)
 }
 
 /// Takes in whom a thread is to wake.
@@ -41,7 +46,8 @@ struct Shelf {
 /// Wakes the tasks of this thread that are handed to it. Never ready: for a thread that runs it beside
 /// its tasks, on a runtime of its own, and for nothing else.
 pub async fn keep_hub() {
-    let hub = HERE.with(|here| Arc::clone(here.get_or_init(Arc::default)));
+    let hub = Arc::<Hub>::default();
+    let _kept = Kept::begin(&hub);
     let mut woken = Vec::new();
     poll_fn(|task| {
         // First, so that whoever comes after the look is heard.
@@ -71,7 +77,7 @@ impl Wake for ByHub {
 /// Waits for what another thread will bring, and has itself woken by the hub of this one, if there is
 /// one: for what many wait for that comes at once, from somebody who knows only of wakers.
 pub async fn by_hub<F: Future + Unpin>(mut future: F) -> F::Output {
-    let Some(hub) = HERE.with(|here| here.get().cloned()) else { return future.await };
+    let Some(hub) = here() else { return future.await };
     let mut known: Option<(Waker, Waker)> = None;
     poll_fn(|task| {
         let known = match &mut known {
@@ -87,6 +93,25 @@ pub async fn by_hub<F: Future + Unpin>(mut future: F) -> F::Output {
     .await
 }
 
+/// The time for which a thread keeps its hub. Whoever is handed over at its very end is woken as if there
+/// were none.
+struct Kept(Arc<Hub>);
+
+impl Kept {
+    fn begin(hub: &Arc<Hub>) -> Self {
+        HERE.set(Some(Arc::clone(hub)));
+        Self(Arc::clone(hub))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        HERE.set(None);
+        let left = mem::take(&mut *self.0.ready());
+        left.into_iter().for_each(Waker::wake);
+    }
+}
+
 impl Hub {
     fn ready(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,8 +121,8 @@ impl Hub {
 impl Sleepers {
     /// One more, which asks on its own thread. The same twice in a row is there once.
     pub fn add(&mut self, waker: &Waker) {
-        HERE.with(|here| {
-            let wakers = self.shelf(here.get());
+        HERE.with_borrow(|here| {
+            let wakers = self.shelf(here.as_ref());
             if !wakers.last().is_some_and(|last| last.will_wake(waker)) {
                 wakers.push(waker.clone());
             }

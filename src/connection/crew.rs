@@ -32,7 +32,7 @@ pub struct Crew {
     next: AtomicUsize,
     /// Cancelled when no connection needs them any more.
     end: CancellationToken,
-    threads: Mutex<Vec<JoinHandle<Option<()>>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -58,9 +58,12 @@ impl Crew {
             let connections = Arc::default();
             crew.members.push(Member { runtime: runtime.handle().clone(), connections });
             let end = crew.end.clone();
-            let thread = thread::Builder::new()
-                .name(format!("stated-peers-{number}"))
-                .spawn(move || runtime.block_on(end.run_until_cancelled(wake::keep_hub())))?;
+            let thread =
+                thread::Builder::new().name(format!("stated-peers-{number}")).spawn(move || {
+                    runtime.block_on(end.run_until_cancelled(wake::keep_hub()));
+                    // Not waiting for a system call that blocks, say in a resolver.
+                    runtime.shutdown_background();
+                })?;
             crew.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(crew)
@@ -89,15 +92,11 @@ impl Crew {
         if self.end.is_cancelled() { &[] } else { &self.members }
     }
 
-    /// Whether every thread runs a new task, each within that time.
+    /// Whether every thread runs a new task, all within that time.
     pub async fn answers(&self, tasks: &TaskTracker, patience: Duration) -> bool {
-        for member in self.on_duty() {
-            let asked = tasks.spawn_on(async {}, &member.runtime);
-            if !matches!(tokio::time::timeout(patience, asked).await, Ok(Ok(()))) {
-                return false;
-            }
-        }
-        true
+        let asked = self.on_duty().iter().map(|member| tasks.spawn_on(async {}, &member.runtime));
+        let asked = futures_util::future::try_join_all(asked.collect::<Vec<_>>());
+        matches!(tokio::time::timeout(patience, asked).await, Ok(Ok(_)))
     }
 
     /// Lets the threads end, and what they still work on with them. Says whether they have by then.

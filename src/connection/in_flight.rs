@@ -121,7 +121,9 @@ impl InFlight {
             return Touches::Nothing;
         }
         if let Request::Chat(chat::Request::Unsubscribe { session }) = request {
-            let earlier = self.entries.iter().rev().map(|entry| entry.touches);
+            let failed = |entry: &&Entry| matches!(entry.state, Progress::Done(Err(_)));
+            let earlier = self.entries.iter().rev().filter(|entry| !failed(entry));
+            let earlier = earlier.map(|entry| entry.touches);
             let guess = || context.store.redis()?.guessed_owner(session);
             return Touches::of_end(session, earlier, guess, hasher);
         }

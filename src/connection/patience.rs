@@ -72,14 +72,19 @@ impl Patience {
 
     /// The daemon stops: there is less time.
     pub(super) fn hurry(&mut self) {
-        self.stopping = true;
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        if let Some(backlog) = &mut self.backlog {
+            backlog.since = Instant::now();
+        }
     }
 
     /// When the first of them is over.
     pub(super) fn ends_at(&self, limits: &Limits) -> Option<Instant> {
         let frame = self.frame_since.map(|since| since + limits.frame_timeout);
         let unread = self.unread_since.map(|since| since + self.unread_max(limits));
-        let backlog = self.backlog.map(|backlog| backlog.since + limits.backlog_timeout);
+        let backlog = self.backlog.map(|backlog| backlog.since + self.backlog_max(limits));
         frame.into_iter().chain(unread).chain(backlog).min()
     }
 
@@ -90,13 +95,21 @@ impl Patience {
         };
         let backlog_since = self.backlog.map(|backlog| backlog.since);
         if has_lasted(self.unread_since, self.unread_max(limits))
-            || has_lasted(backlog_since, limits.backlog_timeout)
+            || has_lasted(backlog_since, self.backlog_max(limits))
         {
             Some(Over::Unread)
         } else if has_lasted(self.frame_since, limits.frame_timeout) {
             Some(Over::Frame)
         } else {
             None
+        }
+    }
+
+    fn backlog_max(&self, limits: &Limits) -> Duration {
+        if self.stopping {
+            limits.backlog_timeout.min(limits.shutdown_grace / STOP_SHARE)
+        } else {
+            limits.backlog_timeout
         }
     }
 

@@ -189,8 +189,8 @@ impl Touches {
     /// it, or by the store.
     ///
     /// The store may be mistaken if another daemon has given the session to another user meanwhile. Then
-    /// its end may come before or after what else is asked about that user here; and what becomes of
-    /// either is the same in both orders.
+    /// its end may come before or after what else is asked about that user here: what is stored is the same
+    /// in both orders, and what is answered tells of one of them.
     pub fn of_end(
         session: &SessionId,
         mut earlier: impl Iterator<Item = Self>,
@@ -202,8 +202,13 @@ impl Touches {
             Self::Some([user, of]) if of == session => Some(user),
             Self::Some(_) | Self::Nothing | Self::Everything => None,
         });
-        let user = opened.or_else(|| guess().map(|user| key(hasher, 0, &user)));
-        user.map_or(Self::Everything, |user| Self::Some([user, session]))
+        let guessed = guess().map(|user| key(hasher, 0, &user));
+        match (opened, guessed) {
+            // Until it is opened it is somebody else's, and opening it may fail.
+            (Some(user), Some(other)) if user != other => Self::Everything,
+            (Some(user), _) | (None, Some(user)) => Self::Some([user, session]),
+            (None, None) => Self::Everything,
+        }
     }
 
     /// Whether the two must not be worked on at once.
@@ -294,8 +299,9 @@ mod tests {
         let guessed = end(&[open("u2", "s2")], Some("u1"));
         assert!(guessed.conflicts_with(read("u1")) && guessed.conflicts_with(open("u3", "s1")));
         assert!(!guessed.conflicts_with(read("u2")));
-        // What is asked for here counts, not what was so before.
-        let opened = end(&[open("u3", "s1"), open("u2", "s1")], Some("u1"));
-        assert!(opened.conflicts_with(read("u3")) && !opened.conflicts_with(read("u1")));
+        let opened = end(&[open("u3", "s1"), open("u2", "s2")], None);
+        assert!(opened.conflicts_with(read("u3")) && !opened.conflicts_with(read("u2")));
+        let passing = end(&[open("u3", "s1")], Some("u1"));
+        assert!(passing.conflicts_with(read("u1")) && passing.conflicts_with(read("u4")));
     }
 }

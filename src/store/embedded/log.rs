@@ -25,6 +25,8 @@ pub(super) struct LogFile {
     length: u64,
     room: u64,
     extent: u64,
+    /// Up to there no room is made, as there was no space for it.
+    no_room_before: u64,
     next: u64,
 }
 
@@ -49,7 +51,7 @@ impl LogFile {
 
     /// A log that was read to its end, and synced.
     pub(super) fn opened(file: File, header: FileHeader, length: u64, next: u64) -> Self {
-        Self { file, header, length, room: length, extent: length, next }
+        Self { file, header, length, room: length, extent: length, no_room_before: 0, next }
     }
 
     /// Writes the group and syncs it, with room for `ahead` bytes more if it needs any itself. After
@@ -63,10 +65,12 @@ impl LogFile {
         debug_assert_eq!(group.first(), self.next, "no change is left out");
         let end = self.length + group.len();
         if end > self.room
+            && end >= self.no_room_before
             && let Err(error) = self.make_room(disk, end + ahead)
         {
             // There may be enough for what has to be written now.
             tracing::debug!("no room could be made in the store's log ahead of time: {error}");
+            self.no_room_before = end + ahead;
             self.give_back_room(disk);
         }
         let bytes = group.seal(self.length, self.header.seed);

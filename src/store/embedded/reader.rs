@@ -107,7 +107,11 @@ impl GroupReader {
     }
 
     /// Whether there are nothing but zeros from `offset` on.
-    pub(super) fn is_zero_from_here(&self) -> io::Result<bool> {
+    pub(super) fn is_only_room(&self) -> Result<bool, OpenError> {
+        self.has_only_zeros_left().map_err(OpenError::io("read", &self.path))
+    }
+
+    fn has_only_zeros_left(&self) -> io::Result<bool> {
         let file = File::open(&self.path)?;
         let (mut at, mut window) = (self.offset, vec![0; READ_BUFFER_BYTES]);
         loop {

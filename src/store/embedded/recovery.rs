@@ -273,7 +273,11 @@ fn read_log(
             Found::End => break format!("the file ends, {known} bytes of it were acknowledged"),
             Found::Misplaced(what) => break what,
             Found::Broken(what) if offset < known => break what.to_owned(),
-            Found::Broken(what) if !is_newest => break format!("{what}, and a later log exists"),
+            Found::Broken(what) if !is_newest => match reader.is_only_room()? {
+                // It was not given back. That nothing is missing shows in what the next log begins with.
+                true => return Ok(()),
+                false => break format!("{what}, and a later log exists"),
+            },
             Found::Broken(what) => match reader.find_later_group() {
                 Ok(Some(later)) => break format!("{what}, and later changes follow at {later}"),
                 Ok(None) => return Ok(()),
@@ -296,7 +300,7 @@ fn settle_end(
     let torn = reader.length - reader.offset;
     if torn > 0 {
         // Room that was made ahead of time is what every log has that was not closed.
-        let is_room = reader.is_zero_from_here().map_err(OpenError::io("read", path))?;
+        let is_room = reader.is_only_room()?;
         disk.cut(&file, reader.offset).map_err(OpenError::io("cut off the torn end of", path))?;
         crash::point(Point::TornEndCut);
         if !is_room {

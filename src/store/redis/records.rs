@@ -99,7 +99,8 @@ impl Records {
 
     /// Does the task, with `first` as the reply to its first call if that was made already.
     pub(super) async fn see_through(&self, task: &Task, mut first: Option<Reply>) -> Result<Told> {
-        let mut today = self.calendar.today().await?;
+        // Asked for when a call is made: what the first reply says was done is not for the day to undo.
+        let mut today = None;
         let mut read: Option<Words> = None;
         let mut is_sure = false;
         for _ in 0..ROUNDS_MAX {
@@ -112,7 +113,11 @@ impl Records {
             let reply = match first.take() {
                 Some(reply) => reply,
                 None => {
-                    let call = self.call_with(task, words, today);
+                    let now = match today {
+                        Some(now) => now,
+                        None => *today.insert(self.calendar.today().await?),
+                    };
+                    let call = self.call_with(task, words, now);
                     self.servers.one(call).await.map_err(unreached)?
                 }
             };
@@ -126,7 +131,7 @@ impl Records {
                 }
                 Told::Stale(day) => {
                     let newer = self.calendar.catch_up(Day(day.0.saturating_sub(1)));
-                    today = Box::pin(newer).await?;
+                    today = Some(Box::pin(newer).await?);
                     is_sure = true;
                 }
             }

@@ -54,6 +54,8 @@ impl Records {
         room: Option<RoomId>,
         session: &SessionId,
     ) -> Result<Record> {
+        // Only who is connected knows whether a server has slots.
+        self.calendar.today().await?;
         match self.servers.are_one() {
             true => self.open_both(user, room, session).await,
             false => Box::pin(self.open_by_steps(user, room, session)).await,
@@ -61,6 +63,7 @@ impl Records {
     }
 
     pub(super) async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
+        self.calendar.today().await?;
         let record = match self.servers.are_one() {
             true => self.close_both(session).await?,
             false => Box::pin(self.close_by_steps(session)).await?,

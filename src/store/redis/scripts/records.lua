@@ -380,6 +380,11 @@ local function run()
       a = a + 5
     end
     local operation = operations[ARGV[a]]
+    if not operation then
+      -- Where the next one begins is not known either.
+      next_key = count + 1
+      error('ERR an operation that is not known')
+    end
     place = a + 2 + operation[2]
     index = operation[3] and KEYS[next_key + 1] or nil
     next_key = next_key + (index and 2 or 1)
