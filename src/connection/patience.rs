@@ -83,8 +83,11 @@ impl Patience {
     /// When the first of them is over.
     pub(super) fn ends_at(&self, limits: &Limits) -> Option<Instant> {
         let frame = self.frame_since.map(|since| since + limits.frame_timeout);
-        let unread = self.unread_since.map(|since| since + self.unread_max(limits));
-        let backlog = self.backlog.map(|backlog| backlog.since + self.backlog_max(limits));
+        let unread =
+            self.unread_since.map(|since| since + self.at_most(limits.unread_timeout, limits));
+        let backlog = self
+            .backlog
+            .map(|backlog| backlog.since + self.at_most(limits.backlog_timeout, limits));
         frame.into_iter().chain(unread).chain(backlog).min()
     }
 
@@ -94,8 +97,8 @@ impl Patience {
             since.is_some_and(|since| now.saturating_duration_since(since) >= max)
         };
         let backlog_since = self.backlog.map(|backlog| backlog.since);
-        if has_lasted(self.unread_since, self.unread_max(limits))
-            || has_lasted(backlog_since, self.backlog_max(limits))
+        if has_lasted(self.unread_since, self.at_most(limits.unread_timeout, limits))
+            || has_lasted(backlog_since, self.at_most(limits.backlog_timeout, limits))
         {
             Some(Over::Unread)
         } else if has_lasted(self.frame_since, limits.frame_timeout) {
@@ -105,20 +108,9 @@ impl Patience {
         }
     }
 
-    fn backlog_max(&self, limits: &Limits) -> Duration {
-        if self.stopping {
-            limits.backlog_timeout.min(limits.shutdown_grace / STOP_SHARE)
-        } else {
-            limits.backlog_timeout
-        }
-    }
-
-    fn unread_max(&self, limits: &Limits) -> Duration {
-        if self.stopping {
-            limits.unread_timeout.min(limits.shutdown_grace / STOP_SHARE)
-        } else {
-            limits.unread_timeout
-        }
+    /// As long as that, and while the daemon stops no longer than a share of the grace.
+    fn at_most(&self, timeout: Duration, limits: &Limits) -> Duration {
+        if self.stopping { timeout.min(limits.shutdown_grace / STOP_SHARE) } else { timeout }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use redis::Value;
 
+use super::calendar::Today;
 use super::call::{Call, Reply};
 use super::records::{Records, Task, Told, answered_record, is_done, noted_sessions, unexpected};
 use super::rooms::{Seat, member_call};
@@ -25,12 +26,12 @@ impl Records {
         user: &UserId,
         room: Option<RoomId>,
         session: &SessionId,
+        today: Today,
     ) -> Result<Record> {
         let open = Task::new("open_both", user).with_index_of(session).with(|words| {
             let words = words.with_room(room).with_session(Some(session));
             words.with(new_operation()).with(user.as_str())
         });
-        let today = self.calendar.today().await?;
         let seat = room.map(|room| Seat { room, session: session.clone() });
         let mut calls = vec![self.call(&open, today)];
         calls.extend(seat.as_ref().map(|seat| member_call("SADD", seat)));
@@ -82,8 +83,6 @@ impl Records {
     }
 
     pub(super) async fn close_both(&self, session: &SessionId) -> Result<Option<Record>> {
-        // A newer version's store is nothing to look into.
-        self.calendar.today().await?;
         let mut guess = self.owners.take(session);
         for _ in 0..ROUNDS_MAX {
             let is_guessed = guess.is_some();

@@ -25,6 +25,7 @@
 
 use redis::Value;
 
+use super::calendar::Today;
 use super::call::{Call, Reply};
 use super::records::{
     Records, Task, Told, answered_record, noted_sessions, room_of, told, unexpected, word_of,
@@ -55,18 +56,19 @@ impl Records {
         session: &SessionId,
     ) -> Result<Record> {
         // Only who is connected knows whether a server has slots.
-        self.calendar.today().await?;
+        let today = self.calendar.today().await?;
         match self.servers.are_one() {
-            true => self.open_both(user, room, session).await,
-            false => Box::pin(self.open_by_steps(user, room, session)).await,
+            true => self.open_both(user, room, session, today).await,
+            false => Box::pin(self.open_by_steps(user, room, session, today)).await,
         }
     }
 
     pub(super) async fn close_session(&self, session: &SessionId) -> Result<Option<Record>> {
-        self.calendar.today().await?;
+        // And a newer version's store is nothing to look into.
+        let today = self.calendar.today().await?;
         let record = match self.servers.are_one() {
             true => self.close_both(session).await?,
-            false => Box::pin(self.close_by_steps(session)).await?,
+            false => Box::pin(self.close_by_steps(session, today)).await?,
         };
         if let Some(room) = record.as_ref().and_then(|record| record.room) {
             self.exits.add(Seat { room, session: session.clone() });
@@ -79,10 +81,10 @@ impl Records {
         user: &UserId,
         room: Option<RoomId>,
         session: &SessionId,
+        today: Today,
     ) -> Result<Record> {
         let open = Task::new("open", user)
             .with(|words| words.with_room(room).with_session(Some(session)).with(new_operation()));
-        let today = self.calendar.today().await?;
         let seat = room.map(|room| Seat { room, session: session.clone() });
         let enter = seat.as_ref().map(|seat| member_call("SADD", seat));
         let index = Call::command("SET", session_key(session)).arg(user.as_str()).arg("GET");
@@ -137,8 +139,7 @@ impl Records {
         answered_record(user, &opened)
     }
 
-    async fn close_by_steps(&self, session: &SessionId) -> Result<Option<Record>> {
-        let today = self.calendar.today().await?;
+    async fn close_by_steps(&self, session: &SessionId, today: Today) -> Result<Option<Record>> {
         let look_up = Call::command("GET", session_key(session));
         let owner = self.servers.one(look_up).await.map_err(unreached)?.map_err(refusal)?;
         let Value::BulkString(owner) = owner else { return Ok(None) };

@@ -204,30 +204,26 @@ fn frame_timeout() {
 
 #[test]
 fn unread_timeout() {
-    let setup = observed(Setup::new()).key("limits.unread_timeout", "\"1h\"");
-    let daemon = setup.start();
-    let frame = Framing::Length4.frame(long(100).as_bytes());
-    let peer = daemon.connect();
-    flood(&peer, &frame, 0);
-    let closed = || value(&daemon, "stated_connections_closed_total{reason=\"unread\"}");
-    assert_eq!(closed(), 0.0);
-    daemon.reload(&setup.key("limits.unread_timeout", "\"100ms\""));
-    flood(&daemon.connect(), &frame, 0);
-    wait_until("one that does not read is given up", || closed() == 1.0);
+    gives_up_who_does_not_read("limits.unread_timeout");
 }
 
 #[test]
 fn backlog_timeout() {
-    let setup = observed(Setup::new()).key("limits.backlog_timeout", "\"1h\"");
+    gives_up_who_does_not_read("limits.backlog_timeout");
+}
+
+/// The time that the key gives a peer which takes none of its replies is that of the reload.
+fn gives_up_who_does_not_read(key: &str) {
+    let setup = observed(Setup::new()).key(key, "\"1h\"");
     let daemon = setup.start();
     let frame = Framing::Length4.frame(long(100).as_bytes());
     let peer = daemon.connect();
     flood(&peer, &frame, 0);
     let closed = || value(&daemon, "stated_connections_closed_total{reason=\"unread\"}");
     assert_eq!(closed(), 0.0);
-    daemon.reload(&setup.key("limits.backlog_timeout", "\"100ms\""));
+    daemon.reload(&setup.key(key, "\"100ms\""));
     flood(&daemon.connect(), &frame, 0);
-    wait_until("one whose replies wait too long is given up", || closed() == 1.0);
+    wait_until("one that does not read is given up", || closed() == 1.0);
 }
 
 /// Sends requests until nobody takes them any more; how many bytes went out.
