@@ -186,10 +186,12 @@ impl Shared {
             let read = timeout(self.read_timeout, self.read()).await;
             let pause = match read.unwrap_or_else(|_| Err(Error::Slow(self.read_timeout))) {
                 Ok(standing) => {
-                    self.confirm(sent, &standing);
+                    // Before anything is done by what was read: what is done is missed when it is
+                    // lost, also if Redis is lost right after it.
                     if !standing.is_marked {
                         self.mark().await;
                     }
+                    self.confirm(sent, &standing);
                     READ_EVERY
                 }
                 Err(error) => {
@@ -228,11 +230,11 @@ impl Shared {
     }
 
     /// Says which format is written here. If that fails it is tried again after the next reading:
-    /// nobody waits for it.
+    /// a Redis that takes no writes is read nevertheless.
     async fn mark(&self) {
         let call = Call::command("HSETNX", NIGHT_KEY).arg(FORMAT_FIELD).number(FORMAT);
         match timeout(self.read_timeout, self.servers.one(call)).await {
-            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Ok(_))) => self.was_marked.store(true, Relaxed),
             Ok(Ok(Err(error))) => tracing::debug!("the store takes no mark: {}", refusal(error)),
             Ok(Err(_)) | Err(_) => tracing::debug!("the store is not marked yet"),
         }
