@@ -213,12 +213,14 @@ impl Connections {
 
     /// A peer sent so many bytes more.
     pub fn received(&self, bytes: usize) {
-        self.bytes.here().received.fetch_add(bytes as u64, Relaxed);
+        let here = self.bytes.here();
+        here.add(&here.part.received, bytes as u64);
     }
 
     /// A peer was sent so many bytes more.
     pub fn sent(&self, bytes: usize) {
-        self.bytes.here().sent.fetch_add(bytes as u64, Relaxed);
+        let here = self.bytes.here();
+        here.add(&here.part.sent, bytes as u64);
     }
 
     /// Bytes that peers sent.

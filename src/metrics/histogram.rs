@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::spread::Here;
+
 /// Upper bounds in seconds, from what memory needs to what no request may take. One set for all, so
 /// that a request can be compared with what it waited for. No bound is more than two and a half
 /// times the one before, but for the first: a quantile read from them is off by less than that.
@@ -43,12 +45,23 @@ pub struct Snapshot {
 impl Histogram {
     /// Counts one.
     pub fn record(&self, duration: Duration) {
+        self.record_with(duration, |figure, more| {
+            figure.fetch_add(more, Relaxed);
+        });
+    }
+
+    /// Counts one in the part on which the thread counts.
+    pub fn record_here<T>(&self, here: &Here<'_, T>, duration: Duration) {
+        self.record_with(duration, |figure, more| here.add(figure, more));
+    }
+
+    fn record_with(&self, duration: Duration, add: impl Fn(&AtomicU64, u64)) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let at = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
         if let Some(bucket) = self.buckets.get(at) {
-            bucket.fetch_add(1, Relaxed);
+            add(bucket, 1);
         }
-        self.sum_nanos.fetch_add(nanos, Relaxed);
+        add(&self.sum_nanos, nanos);
     }
 
     /// How it stands.

@@ -1,6 +1,6 @@
 //! Requests by what they are and what they were answered.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
@@ -143,26 +143,28 @@ impl Kind {
 impl Requests {
     /// One was read.
     pub fn taken(&self) {
-        self.counts.here().taken.fetch_add(1, Relaxed);
+        let here = self.counts.here();
+        here.add(&here.part.taken, 1);
     }
 
     /// One was answered: with an error, or as it wished.
     pub fn answered(&self, kind: Kind, error: Option<Code>, took: Duration) {
         let outcome = error.map_or(0, |code| 1 + code as usize);
-        let counts = self.counts.here();
-        let of_kind = counts.answered.get(kind as usize);
+        let here = self.counts.here();
+        let of_kind = here.part.answered.get(kind as usize);
         if let Some(count) = of_kind.and_then(|outcomes| outcomes.get(outcome)) {
-            count.fetch_add(1, Relaxed);
+            here.add(count, 1);
         }
-        if let Some(durations) = counts.durations.get(kind.server_index()) {
-            durations.record(took);
+        if let Some(durations) = here.part.durations.get(kind.server_index()) {
+            durations.record_here(&here, took);
         }
-        counts.ended.fetch_add(1, Release);
+        here.add(&here.part.ended, 1);
     }
 
     /// So many are dropped without an answer, with their connection.
     pub fn dropped(&self, requests: usize) {
-        self.counts.here().ended.fetch_add(requests as u64, Release);
+        let here = self.counts.here();
+        here.add(&here.part.ended, requests as u64);
     }
 
     /// Read and not answered.

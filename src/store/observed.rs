@@ -197,10 +197,11 @@ impl Observed {
 impl Begun<'_> {
     fn end<T>(self, result: Result<T>) -> Result<T> {
         let took: Duration = clock::end().saturating_duration_since(self.at);
-        if let Some(counts) = self.counts.here().get(self.operation as usize) {
-            counts.durations.record(took);
+        let here = self.counts.here();
+        if let Some(counts) = here.part.get(self.operation as usize) {
+            counts.durations.record_here(&here, took);
             if result.is_err() {
-                counts.errors.fetch_add(1, Relaxed);
+                here.add(&counts.errors, 1);
             }
         }
         crash::point(Point::Done(self.operation));
