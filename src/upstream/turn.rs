@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::hash_map::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, error::Elapsed, timeout_at};
@@ -25,7 +26,7 @@ pub struct Turn {
 #[derive(Debug, Default)]
 pub struct Turns {
     hasher: DefaultHashBuilder,
-    latest: Arc<Latest>,
+    chains: Arc<Chains>,
     /// Of the turn made last.
     number: u64,
 }
@@ -33,27 +34,33 @@ pub struct Turns {
 /// Where a turn stands among those of its connection.
 #[derive(Debug)]
 struct Place {
-    latest: Arc<Latest>,
+    chains: Arc<Chains>,
     user: u64,
     number: u64,
-    done: oneshot::Sender<Before>,
 }
 
-/// The way to a turn from the one after it.
-#[derive(Debug)]
-struct Link {
-    number: u64,
-    /// Resolves when that turn is dropped, to what it had not waited for.
-    done: oneshot::Receiver<Before>,
-}
+/// The way to a turn from the one after it. Resolves when that turn is dropped, to what it had not
+/// waited for.
+type Link = oneshot::Receiver<Before>;
 
 #[derive(Debug)]
 struct Before(Option<Link>);
 
-/// The latest turn of each user of whom one is not over, and of nobody else: what a connection keeps
+/// The turns of one user that are not over. Most stand alone, and cost no allocation.
+#[derive(Debug)]
+struct Chain {
+    /// The turn made last.
+    latest: u64,
+    /// What that one had not waited for, if it is over.
+    left: Option<Link>,
+    /// Who is to be told of the end of which turn.
+    followed: Vec<(u64, oneshot::Sender<Before>)>,
+}
+
+/// The chains of those users of whom a turn is not over, and of nobody else: what a connection keeps
 /// here is bounded by its requests in flight and its room-outs in the queue.
 #[derive(Debug, Default)]
-struct Latest(Mutex<HashMap<u64, Link>>);
+struct Chains(Mutex<HashMap<u64, Chain>>);
 
 impl Turn {
     /// A turn that follows nothing and that nothing follows.
@@ -65,7 +72,7 @@ impl Turn {
     pub async fn wait(&mut self, deadline: Instant) -> Result<(), Elapsed> {
         while let Some(link) = &mut self.before {
             self.before =
-                timeout_at(deadline, &mut link.done).await?.ok().and_then(|Before(link)| link);
+                timeout_at(deadline, &mut *link).await?.ok().and_then(|Before(link)| link);
         }
         Ok(())
     }
@@ -73,7 +80,7 @@ impl Turn {
     /// Whether everything before it is done.
     pub fn has_come(&mut self) -> bool {
         while let Some(link) = &mut self.before {
-            match link.done.try_recv() {
+            match link.try_recv() {
                 Ok(Before(link)) => self.before = link,
                 Err(oneshot::error::TryRecvError::Closed) => self.before = None,
                 Err(oneshot::error::TryRecvError::Empty) => return false,
@@ -85,23 +92,30 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(Place { latest, user, number, done }) = self.place.take() else { return };
-        let mut latest = latest.lock();
+        let Some(Place { chains, user, number }) = self.place.take() else { return };
+        let mut chains = chains.lock();
         // Under the lock, since a turn before that ends now would be told of to nobody else.
         self.has_come();
         let before = self.before.take();
-        let is_latest = latest.get(&user).is_some_and(|link| link.number == number);
-        match before {
-            // Whoever comes next waits for what this one did not wait for.
-            Some(before) if is_latest => drop(latest.insert(user, before)),
-            None if is_latest => {
-                latest.remove(&user);
-                if latest.is_empty() && latest.capacity() > IDLE_USERS {
-                    latest.shrink_to(IDLE_USERS);
-                }
+        let Some(chain) = chains.get_mut(&user) else { return };
+        let is_over = match chain.followed.iter().position(|(followed, _)| *followed == number) {
+            Some(at) => {
+                let (_, follower) = chain.followed.swap_remove(at);
+                // The next in line may be gone; then nobody has to be told.
+                drop(follower.send(Before(before)));
+                chain.left.is_some() && chain.followed.is_empty()
             }
-            // The next in line may be gone; then nobody has to be told.
-            before @ (Some(_) | None) => drop(done.send(Before(before))),
+            // Whoever comes next waits for what this one, the latest, did not wait for.
+            None => {
+                chain.left = before;
+                chain.left.is_none()
+            }
+        };
+        if is_over {
+            chains.remove(&user);
+            if chains.is_empty() && chains.capacity() > IDLE_USERS {
+                chains.shrink_to(IDLE_USERS);
+            }
         }
     }
 }
@@ -111,17 +125,34 @@ impl Turns {
     pub fn next(&mut self, user: &UserId) -> Turn {
         self.number += 1;
         let (number, user) = (self.number, self.hasher.hash_one(user));
-        let (sender, done) = oneshot::channel();
-        let before = self.latest.lock().insert(user, Link { number, done });
-        let place = Place { latest: Arc::clone(&self.latest), user, number, done: sender };
+        let before = match self.chains.lock().entry(user) {
+            Entry::Vacant(none) => {
+                none.insert(Chain { latest: number, left: None, followed: Vec::new() });
+                None
+            }
+            Entry::Occupied(mut chain) => Some(chain.get_mut().follow(number)),
+        };
+        let place = Place { chains: Arc::clone(&self.chains), user, number };
         let mut turn = Turn { before, place: Some(place) };
         turn.has_come();
         turn
     }
 }
 
-impl Latest {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Link>> {
+impl Chain {
+    /// This turn comes behind all others: what it waits for.
+    fn follow(&mut self, number: u64) -> Link {
+        let latest = std::mem::replace(&mut self.latest, number);
+        self.left.take().unwrap_or_else(|| {
+            let (sender, link) = oneshot::channel();
+            self.followed.push((latest, sender));
+            link
+        })
+    }
+}
+
+impl Chains {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Chain>> {
         // No operation on it panics half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,6 +161,9 @@ impl Latest {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -175,7 +209,7 @@ mod tests {
         drop(first);
         assert!(third.has_come());
         drop(third);
-        assert!(turns.latest.lock().is_empty());
+        assert!(turns.chains.lock().is_empty());
     }
 
     #[test]
@@ -184,12 +218,35 @@ mod tests {
         let held = turns.next(&user("held"));
         let many: Vec<Turn> =
             (0..10_000).map(|number| turns.next(&user(&number.to_string()))).collect();
-        assert_eq!(turns.latest.lock().len(), 10_001);
+        assert_eq!(turns.chains.lock().len(), 10_001);
         drop(many);
-        assert_eq!(turns.latest.lock().len(), 1);
+        assert_eq!(turns.chains.lock().len(), 1);
         assert!(!turns.next(&user("held")).has_come());
         drop(held);
-        let latest = turns.latest.lock();
-        assert!(latest.is_empty() && latest.capacity() <= 2 * IDLE_USERS);
+        let chains = turns.chains.lock();
+        assert!(chains.is_empty() && chains.capacity() <= 2 * IDLE_USERS);
+    }
+
+    proptest! {
+        #[test]
+        fn a_turn_has_come_when_all_before_it_are_over_and_no_sooner(
+            steps in vec((0_u8..2, any::<prop::sample::Index>(), any::<bool>()), 1..60),
+        ) {
+            let mut turns = Turns::default();
+            let mut held: Vec<(u8, Turn)> = Vec::new();
+            for (whose, which, is_over) in steps {
+                if is_over && !held.is_empty() {
+                    drop(held.remove(which.index(held.len())));
+                } else {
+                    held.push((whose, turns.next(&user(&whose.to_string()))));
+                }
+                let mut seen = [false; 2];
+                for (whose, turn) in &mut held {
+                    let is_first = !std::mem::replace(&mut seen[usize::from(*whose)], true);
+                    prop_assert_eq!(turn.has_come(), is_first);
+                }
+                prop_assert_eq!(turns.chains.lock().len(), seen.into_iter().filter(|one| *one).count());
+            }
+        }
     }
 }
