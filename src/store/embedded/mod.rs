@@ -138,7 +138,7 @@ impl EmbeddedStore {
         let (value, durable) = self.apply(|core| {
             let seen = operation(&mut core.state, &mut core.journal);
             let mut durable = Durable::new(&self.shared, seen.position);
-            durable.register(core, &waker);
+            durable.register(core, waker);
             (seen.value, durable)
         })?;
         durable.await.map(|()| value)

@@ -56,7 +56,7 @@ impl<'a> Durable<'a> {
     }
 
     /// Has `waker` woken when the time has come, unless it has come already.
-    pub(super) fn register(&mut self, core: &mut Core, waker: &Waker) {
+    pub(super) fn register(&mut self, core: &mut Core, waker: Waker) {
         if self.shared.durable() >= self.position {
             return;
         }
@@ -65,8 +65,8 @@ impl<'a> Durable<'a> {
             true => &mut waiting.pending,
             false => &mut waiting.writing,
         };
-        list.add(waker);
-        self.known = Some((waker.clone(), self.shared.alarms()));
+        list.add(&waker);
+        self.known = Some((waker, self.shared.alarms()));
     }
 }
 
@@ -88,7 +88,7 @@ impl Future for Durable<'_> {
         if let Some(trouble) = core.trouble.as_ref().filter(|_| shared.durable() < self.position) {
             return Poll::Ready(Err(Error::Failed(trouble.to_string())));
         }
-        self.register(&mut core, task.waker());
+        self.register(&mut core, task.waker().clone());
         // Only now: it is said without the lock, and who finds it said has nobody registered.
         if shared.durable() >= self.position {
             return Poll::Ready(Ok(()));
