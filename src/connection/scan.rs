@@ -217,15 +217,23 @@ impl<'a> Scan<'a> {
     }
 
     /// Over a string, and what stands in it.
+    #[inline]
     fn text(&mut self) -> Option<Text<'a>> {
-        self.take(b'"')?;
-        let from = self.at;
-        self.skip_plain();
-        if self.peek()? == b'"' {
-            let text = self.json.get(from..self.at)?;
-            self.at += 1;
-            return Some(Text::Plain(text));
+        let text = self.json.get(self.at..)?.strip_prefix('"')?;
+        let plain = plain_bytes(text.as_bytes(), Charset::Utf8);
+        self.at += 1 + plain;
+        match text.as_bytes().get(plain)? {
+            b'"' => {
+                self.at += 1;
+                text.get(..plain).map(Text::Plain)
+            }
+            _ => self.escaped(),
         }
+    }
+
+    /// Over the rest of a string that is not plain.
+    #[cold]
+    fn escaped(&mut self) -> Option<Text<'a>> {
         loop {
             self.skip_plain();
             match self.peek()? {

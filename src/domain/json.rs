@@ -28,19 +28,22 @@ pub fn put_str(out: &mut BytesMut, text: &str, charset: Charset) {
 
 /// How many of the first bytes stand for themselves in a JSON string. They are looked at eight at
 /// a time: strings are most of every message, and most of them are short.
+#[inline]
 pub fn plain_bytes(bytes: &[u8], charset: Charset) -> usize {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
+    let mut rest = bytes;
+    while let Some((word, more)) = rest.split_first_chunk() {
         let found = special_bytes(u64::from_le_bytes(*word), charset);
         if found != 0 {
-            return 8 * at + found.trailing_zeros() as usize / 8;
+            return bytes.len() - rest.len() + found.trailing_zeros() as usize / 8;
         }
+        rest = more;
     }
     let plain = rest.iter().take_while(|byte| is_plain(**byte, charset)).count();
     bytes.len() - rest.len() + plain
 }
 
 /// The highest bit of the lowest byte that doesn't stand for itself; higher bits may be anything.
+#[inline]
 fn special_bytes(word: u64, charset: Charset) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * ONES;
