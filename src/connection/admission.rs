@@ -47,6 +47,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Whether a frame so long needs no more than what each connection has of its own.
+    pub(super) fn has_own_memory_for(&self, frame_bytes: usize) -> bool {
+        self.held_bytes().saturating_add(memory::of_request(frame_bytes)) <= memory::OWN_BYTES
+    }
+
     /// What is given back of what was asked for: all that is not needed any more.
     pub(super) fn settle_memory(&mut self) {
         if self.share().is_none() {

@@ -14,10 +14,10 @@ use super::route::{self, Answer, Error, Touches};
 use super::{Shared, memory};
 use crate::clock;
 use crate::config::Limits;
-use crate::domain::{Call, chat};
+use crate::domain::{Call, Context, chat};
 use crate::error::Code;
 use crate::metrics::requests::Kind;
-use crate::store::StateStore;
+use crate::store::StateStore as _;
 use crate::upstream::{Turn, Turns};
 
 /// Room for so many requests is kept by an idle connection: what the first of them makes.
@@ -30,14 +30,22 @@ const ANSWER_MARGIN: u32 = 32;
 pub(super) struct InFlight {
     shared: Arc<Shared>,
     entries: VecDeque<Entry>,
-    /// Allocations of finished work, for the next requests.
-    spare: Vec<Work>,
+    /// What is left of finished work, for the next requests.
+    spare: Vec<Spare>,
     turns: Turns,
     /// What the requests in flight take, by their frames' lengths.
     bytes: usize,
 }
 
-type Work = ReusableBoxFuture<'static, Answer>;
+type Work = ReusableBoxFuture<'static, (Answer, Arc<Context>)>;
+
+/// An allocation, and what handlers may touch: requests hand both on to each other, as counting who has
+/// the latter would have all threads wait for one place in memory.
+#[derive(Debug)]
+struct Spare {
+    work: Work,
+    context: Arc<Context>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -85,15 +93,8 @@ impl InFlight {
         self.entries.shrink_to(IDLE_ENTRIES);
     }
 
-    /// Takes in what was decoded of a frame so long and starts it, unless it has to wait for an
-    /// earlier one.
-    pub(super) fn start(
-        &mut self,
-        request: Request,
-        frame_bytes: usize,
-        limits: &Limits,
-        task: &mut TaskContext<'_>,
-    ) {
+    /// Takes in what was decoded of a frame so long. [`Self::begin_from`] begins it.
+    pub(super) fn take(&mut self, request: Request, frame_bytes: usize, limits: &Limits) {
         if Late::are_too_many(&self.shared, limits.max_late_requests) {
             return self.push_error(Kind::of(&request), Error::Crowded);
         }
@@ -106,18 +107,29 @@ impl InFlight {
         let answer_by = taken_at + timeout;
         let call = Call { deadline: answer_by - timeout / ANSWER_MARGIN, turn };
         let touches = self.touches(&request);
-        let state = if self.must_wait(touches, self.entries.len()) {
-            Progress::Held(request, call)
-        } else {
-            self.begin(request, call, task)
-        };
         let bytes = memory::of_request(frame_bytes);
+        let state = Progress::Held(request, call);
         self.push(Entry { touches, kind, bytes, taken_at, answer_by, state });
     }
 
+    /// Begins what was taken in since there were so many, but for what has to wait for something
+    /// earlier.
+    pub(super) fn begin_from(&mut self, first: usize, task: &mut TaskContext<'_>) {
+        if self.entries.len() > first + 1 {
+            let held = self.entries.iter().skip(first).filter_map(|entry| match &entry.state {
+                Progress::Held(request, _) => Some(request),
+                Progress::Working(_) | Progress::Done(_) => None,
+            });
+            self.shared.context.store.look_ahead(held.flat_map(route::keys));
+        }
+        for at in first..self.entries.len() {
+            self.begin_held(at, task);
+        }
+    }
+
     fn touches(&self, request: &Request) -> Touches {
-        let Shared { context, hasher, .. } = &*self.shared;
-        if context.store.in_call_order() {
+        let Shared { context, hasher, is_in_call_order, .. } = &*self.shared;
+        if *is_in_call_order {
             return Touches::Nothing;
         }
         if let Request::Chat(chat::Request::Unsubscribe { session }) = request {
@@ -152,7 +164,7 @@ impl InFlight {
     /// Whether a request has to wait for one of the first `before` in flight. A store that works
     /// in the order of the calls needs no help with it.
     fn must_wait(&self, touches: Touches, before: usize) -> bool {
-        !self.shared.context.store.in_call_order()
+        !self.shared.is_in_call_order
             && self
                 .entries
                 .iter()
@@ -162,17 +174,19 @@ impl InFlight {
 
     /// Starts the work, and finishes it right away if it needs to wait for nothing.
     fn begin(&mut self, request: Request, call: Call, task: &mut TaskContext<'_>) -> Progress {
-        let answer = route::answer(request, Arc::clone(&self.shared.context), call);
         let mut work = match self.spare.pop() {
-            Some(mut spare) => {
-                spare.set(answer);
-                spare
+            Some(Spare { mut work, context }) => {
+                work.set(route::answer(request, context, call));
+                work
             }
-            None => ReusableBoxFuture::new(answer),
+            None => {
+                let context = Arc::clone(&self.shared.context);
+                ReusableBoxFuture::new(route::answer(request, context, call))
+            }
         };
         match work.poll(task) {
-            Poll::Ready(answer) => {
-                self.spare.push(work);
+            Poll::Ready((answer, context)) => {
+                self.spare.push(Spare { work, context });
                 Progress::Done(answer)
             }
             Poll::Pending => Progress::Working(work),
@@ -186,42 +200,53 @@ impl InFlight {
         for at in 0..self.entries.len() {
             let Some(entry) = self.entries.get_mut(at) else { break };
             let is_bar = entry.touches == Touches::Everything;
-            let next = match &mut entry.state {
+            let is_waiting = match &mut entry.state {
                 Progress::Done(_) => continue,
-                Progress::Working(work) => work.poll(task).map(Progress::Done),
-                Progress::Held(..) if is_barred => Poll::Pending,
-                Progress::Held(..) => self.poll_held(at, task),
+                Progress::Working(work) => match work.poll(task) {
+                    Poll::Ready((answer, context)) => {
+                        self.finish(at, answer, context);
+                        false
+                    }
+                    Poll::Pending => true,
+                },
+                Progress::Held(..) if is_barred => true,
+                Progress::Held(..) => !self.begin_held(at, task),
             };
-            let is_waiting = !matches!(next, Poll::Ready(Progress::Done(_)));
-            if let Poll::Ready(next) = next {
-                self.replace(at, next);
-            }
             waiting |= is_waiting;
             is_barred |= is_waiting && is_bar;
         }
         if waiting { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Starts a held request as soon as nothing before it is in its way.
-    fn poll_held(&mut self, at: usize, task: &mut TaskContext<'_>) -> Poll<Progress> {
-        let Some(entry) = self.entries.get(at) else { return Poll::Pending };
-        if self.must_wait(entry.touches, at) {
-            return Poll::Pending;
+    /// Begins a request, if it is held and nothing before it is in its way; whether it is done with
+    /// that.
+    fn begin_held(&mut self, at: usize, task: &mut TaskContext<'_>) -> bool {
+        let Some(Entry { touches, state: Progress::Held(..), .. }) = self.entries.get(at) else {
+            return false;
+        };
+        if self.must_wait(*touches, at) {
+            return false;
         }
-        let Some(entry) = self.entries.get_mut(at) else { return Poll::Pending };
+        let Some(entry) = self.entries.get_mut(at) else { return false };
         let late = entry.late();
-        match std::mem::replace(&mut entry.state, late) {
-            Progress::Held(request, call) => Poll::Ready(self.begin(request, call, task)),
-            other @ (Progress::Working(_) | Progress::Done(_)) => Poll::Ready(other),
+        let next = match std::mem::replace(&mut entry.state, late) {
+            Progress::Held(request, call) => self.begin(request, call, task),
+            other @ (Progress::Working(_) | Progress::Done(_)) => other,
+        };
+        let is_done = matches!(next, Progress::Done(_));
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.state = next;
         }
+        is_done
     }
 
-    /// Puts `next` in the place of what was there; the allocation of finished work is kept. There
-    /// are never more of them than requests were in flight at once.
-    fn replace(&mut self, at: usize, next: Progress) {
+    /// Puts the answer in the place of the work; what is left of that is kept. There is never more of
+    /// it than requests were in flight at once.
+    fn finish(&mut self, at: usize, answer: Answer, context: Arc<Context>) {
         let Some(entry) = self.entries.get_mut(at) else { return };
-        if let Progress::Working(work) = std::mem::replace(&mut entry.state, next) {
-            self.spare.push(work);
+        if let Progress::Working(work) = std::mem::replace(&mut entry.state, Progress::Done(answer))
+        {
+            self.spare.push(Spare { work, context });
         }
     }
 

@@ -29,6 +29,7 @@ pub mod request;
 pub mod route;
 mod scan;
 mod shared;
+mod taking;
 
 use std::future::poll_fn;
 use std::io;
@@ -44,14 +45,12 @@ use tokio_util::io::poll_read_buf;
 use crate::clock;
 use crate::config::Limits;
 use crate::metrics::connections::{CloseReason, Connections};
-use crate::metrics::requests::Kind;
 use access::Granted;
 use account::{Account, Wish};
 use deadlines::Needs;
 use frame::{BrokenFraming, Decoder, Framing};
 use in_flight::InFlight;
 use input::{Input, State};
-use request::Request;
 use route::{Asked, Error, Said};
 pub use shared::Shared;
 
@@ -228,54 +227,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn may_take(&self, limits: &Limits) -> bool {
         self.in_flight.len() < limits.max_in_flight
             && self.output.len() < limits.max_unread_reply_bytes
-    }
-
-    /// Takes one frame into work or reads more input; whether there was either.
-    fn poll_take(&mut self, task: &mut TaskContext<'_>, limits: &Limits) -> io::Result<bool> {
-        if self.input.state == State::Closed {
-            return Ok(false);
-        }
-        if self.input.buffer.is_empty() {
-            self.input.decoder.limit(limits.max_frame_bytes);
-        }
-        match self.input.decoder.find(&self.input.buffer) {
-            Ok(Some(found)) => {
-                self.end_frame();
-                let frame_bytes = found.end - found.start;
-                if !self.has_memory_for(frame_bytes, task) || !self.is_in_pace(limits) {
-                    return Ok(false);
-                }
-                let request = Request::decode(&self.input.buffer[found.start..found.end]);
-                self.input.decoder.consume(&mut self.input.buffer, found);
-                buffers::shed(&mut self.input.buffer, found.consumed);
-                self.input.decoder.limit(limits.max_frame_bytes);
-                self.account.requests.add(1);
-                match self.shared.permit(request, &mut self.granted, &self.account) {
-                    Ok(request) => self.in_flight.start(request, frame_bytes, limits, task),
-                    Err((kind, error)) => self.in_flight.push_error(kind, error),
-                }
-                Ok(true)
-            }
-            Ok(None) => {
-                let expected = self.input.decoder.expected_bytes(&self.input.buffer);
-                if !self.has_memory_for(expected, task) {
-                    self.end_frame();
-                    return Ok(false);
-                }
-                self.poll_read(task)
-            }
-            Err(broken) => {
-                self.break_off(broken);
-                Ok(true)
-            }
-        }
-    }
-
-    /// The stream can't be trusted any more: the peer is told so, after all it asked before.
-    fn break_off(&mut self, broken: BrokenFraming) {
-        self.account.requests.add(1);
-        self.in_flight.push_error(Kind::Invalid, broken.into());
-        self.close_input(CloseReason::Framing);
     }
 
     fn poll_read(&mut self, task: &mut TaskContext<'_>) -> io::Result<bool> {

@@ -18,6 +18,7 @@ use crate::domain::{auth, chat, room, scheduling, signaling};
 use crate::error::Code;
 use crate::log::chain;
 use crate::metrics::requests::Kind;
+use crate::store::Key;
 use crate::throttle::{Cause, admits};
 
 /// Why a request is answered with an error.
@@ -102,8 +103,8 @@ pub struct Asked {
 /// What a request is answered.
 pub type Answer = Result<Reply, Error>;
 
-/// Does what the request asks.
-pub async fn answer(request: Request, context: Arc<Context>, call: Call) -> Answer {
+/// Does what the request asks, and gives back what it was lent for it.
+pub async fn answer(request: Request, context: Arc<Context>, call: Call) -> (Answer, Arc<Context>) {
     let reply = match request {
         Request::Chat(request) => chat::handle(request, &context).await,
         Request::Signaling(request) => signaling::handle(request, &context, call).await,
@@ -111,7 +112,7 @@ pub async fn answer(request: Request, context: Arc<Context>, call: Call) -> Answ
         Request::Auth(request) => auth::handle(request, &context).await,
         Request::Room(request) => room::handle(request, &context, call).await,
     };
-    Ok(reply?)
+    (reply.map_err(Error::from), context)
 }
 
 /// What the peer reads.
@@ -219,6 +220,25 @@ impl Touches {
             (Self::Some(mine), Self::Some(theirs)) => mine.iter().any(|key| theirs.contains(key)),
         }
     }
+}
+
+/// What the request looks up in the store, but for lists.
+pub fn keys(request: &Request) -> impl Iterator<Item = Key<'_>> {
+    let (user, session) = match request {
+        Request::Chat(chat::Request::Subscribe { user, session, room: _ }) => {
+            (Some(user), Some(session))
+        }
+        Request::Chat(chat::Request::Unsubscribe { session }) => (None, Some(session)),
+        Request::Signaling(
+            signaling::Request::StudyTimeFrom { user }
+            | signaling::Request::StudyTimeTo { user, .. },
+        )
+        | Request::Auth(auth::Request::StudyTimeFrom { user }) => (Some(user), None),
+        Request::Chat(chat::Request::Ignored)
+        | Request::Room(_)
+        | Request::Scheduling(scheduling::Request { .. }) => (None, None),
+    };
+    user.map(Key::User).into_iter().chain(session.map(Key::Session))
 }
 
 fn key(hasher: &DefaultHashBuilder, kind: u8, id: impl Hash) -> u64 {

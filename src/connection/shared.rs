@@ -13,6 +13,7 @@ use super::route::Error;
 use crate::config::Limits;
 use crate::domain::Context;
 use crate::metrics::requests::Kind;
+use crate::store::StateStore;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// One hasher, so that hashes of one connection compare.
     pub hasher: DefaultHashBuilder,
+    /// [`StateStore::in_call_order`], which never changes: asked for every request, and not to be looked
+    /// up beside what the store changes all the time.
+    pub(super) is_in_call_order: bool,
     /// What connections need beyond what each has of its own.
     pub(super) memory: Arc<Memory>,
 }
@@ -36,7 +40,9 @@ impl Shared {
         let access = Arc::new(Access::new(&running.now().config, metrics));
         let max = running.now().config.limits.max_buffer_bytes;
         let memory = Arc::new(Memory::new(max, Arc::clone(&context.metrics)));
-        Self { context, access, tasks, hasher: DefaultHashBuilder::default(), memory }
+        let is_in_call_order = context.store.in_call_order();
+        let hasher = DefaultHashBuilder::default();
+        Self { context, access, tasks, hasher, is_in_call_order, memory }
     }
 
     /// `[limits]` as they are in force.

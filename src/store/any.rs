@@ -8,7 +8,7 @@ use super::memory::MemoryStore;
 use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::redis::RedisStore;
 use super::redis::links::{LinkFigures, Links};
-use super::{KeepOnline, Result, StateStore};
+use super::{KeepOnline, Key, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// One of the adapters. An enum and not a trait object: an operation then needs no allocation for
@@ -57,6 +57,14 @@ impl StateStore for Store {
             Self::Memory(store) => store.in_call_order(),
             Self::Embedded(store) => store.in_call_order(),
             Self::Redis(store) => store.in_call_order(),
+        }
+    }
+
+    fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
+        match self {
+            Self::Memory(store) => store.look_ahead(keys),
+            Self::Embedded(store) => store.look_ahead(keys),
+            Self::Redis(store) => store.look_ahead(keys),
         }
     }
 

@@ -8,7 +8,7 @@ use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::NoJournal;
-use super::{KeepOnline, Result, StateStore};
+use super::{KeepOnline, Key, Result, StateStore};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The store of `memory:`.
@@ -32,6 +32,10 @@ impl MemoryStore {
 impl StateStore for MemoryStore {
     fn in_call_order(&self) -> bool {
         true
+    }
+
+    fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
+        self.state().look_ahead(keys);
     }
 
     async fn open_session(

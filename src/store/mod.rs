@@ -54,6 +54,12 @@ pub trait StateStore: Send + Sync {
     /// not, whoever needs an order waits for one operation before it starts the next.
     fn in_call_order(&self) -> bool;
 
+    /// These will be asked about next: a store in memory looks at all of them at once, so that none of
+    /// the operations waits for memory alone. Nothing comes of it but time.
+    fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
+        let _elsewhere = keys;
+    }
+
     /// The user is now in `room` with `session` (contract §3, SUBSCRIBE). The study time is kept.
     /// The session resolves to this user, the user's previous one to nobody.
     fn open_session(
@@ -184,6 +190,18 @@ pub trait StateStore: Send + Sync {
 
     /// Makes what is still in memory durable and lets go of the store. Nothing may follow.
     fn close(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Of so many keys at the most [`StateStore::look_ahead`] takes notice.
+pub const AHEAD_MAX: usize = 32;
+
+/// What an operation looks up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// A user's record.
+    User(&'a UserId),
+    /// Whose a session is.
+    Session(&'a SessionId),
 }
 
 /// What becomes of the record of a user who is online when the closed day is acknowledged

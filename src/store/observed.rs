@@ -9,7 +9,7 @@ use super::lookup::{Cursor, KnownUser, Member, Page, Population, RoomCount};
 use super::night::{Batch, BatchLimits, ClosedBy, NextBatch, Night, PastNight, Plan};
 use super::redis::RedisStore;
 use super::redis::links::LinkFigures;
-use super::{Error, KeepOnline, Result, StateStore, Store};
+use super::{Error, KeepOnline, Key, Result, StateStore, Store};
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
@@ -212,6 +212,10 @@ impl Begun<'_> {
 impl StateStore for Observed {
     fn in_call_order(&self) -> bool {
         self.store.in_call_order()
+    }
+
+    fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
+        self.store.look_ahead(keys);
     }
 
     async fn open_session(

@@ -50,7 +50,7 @@ use super::night::{Batch, BatchLimits, NextBatch, Night, PastNight, Plan};
 use super::state::State;
 use super::state::delivery::FormStep;
 use super::state::journal::{Journal as _, Seen};
-use super::{Error, KeepOnline, Result, StateStore};
+use super::{Error, KeepOnline, Key, Result, StateStore};
 use crate::crash::{self, Point};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
@@ -198,6 +198,10 @@ impl Drop for EmbeddedStore {
 impl StateStore for EmbeddedStore {
     fn in_call_order(&self) -> bool {
         true
+    }
+
+    fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
+        self.shared.core().state.look_ahead(keys);
     }
 
     async fn open_session(

@@ -157,6 +157,7 @@ impl Records {
     async fn list(&self, entries: &[UserTime]) -> Result<()> {
         let operation = new_operation();
         let tasks: Vec<_> = last_of_each_user(entries)
+            .into_iter()
             .map(|entry| {
                 let study_time = entry.study_time.as_ref();
                 let task = Task::new("list", &entry.user);

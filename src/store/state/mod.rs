@@ -18,8 +18,10 @@ mod rooms;
 pub mod sealed;
 mod table;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+use hashbrown::HashSet;
 
 use self::delivery::Delivery;
 use self::entry::Entry;
@@ -27,6 +29,7 @@ use self::history::History;
 use self::journal::{Journal, Seen};
 use self::table::{Slot, Table};
 use super::night::{Batch, ClosedBy, ClosedDay, Night, PastNight};
+use super::{AHEAD_MAX, Key};
 use crate::domain::{Day, Record, RoomId, SessionId, StudyTime, UnixMillis, UserId, UserTime};
 
 /// The whole state of a store.
@@ -66,6 +69,11 @@ impl Default for State {
 }
 
 impl State {
+    /// [`super::StateStore::look_ahead`].
+    pub fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
+        self.table.look_ahead(keys);
+    }
+
     /// [`super::StateStore::open_session`].
     pub fn open_session(
         &mut self,
@@ -244,12 +252,15 @@ impl State {
 
     fn list(&mut self, journal: &mut impl Journal, entries: &[UserTime]) {
         let today = self.day;
-        for UserTime { user, study_time } in last_of_each_user(entries) {
-            let slot = self.settled(user);
-            let entry = self.table.entry_mut(slot);
-            entry.list_study_time(study_time.clone(), today);
-            entry.stamp = journal.position();
-            journal.put(entry);
+        for some in last_of_each_user(entries).chunks(AHEAD_MAX) {
+            self.look_ahead(some.iter().map(|entry| Key::User(&entry.user)));
+            for UserTime { user, study_time } in some {
+                let slot = self.settled(user);
+                let entry = self.table.entry_mut(slot);
+                entry.list_study_time(study_time.clone(), today);
+                entry.stamp = journal.position();
+                journal.put(entry);
+            }
         }
     }
 
@@ -284,7 +295,7 @@ impl State {
 }
 
 /// The entries that count when a list names a user more than once: the last of each (contract §8).
-pub fn last_of_each_user(entries: &[UserTime]) -> impl Iterator<Item = &UserTime> {
+pub fn last_of_each_user(entries: &[UserTime]) -> Vec<&UserTime> {
     let mut seen = HashSet::with_capacity(entries.len());
-    entries.iter().rev().filter(move |entry| seen.insert(&entry.user))
+    entries.iter().rev().filter(|entry| seen.insert(&entry.user)).collect()
 }

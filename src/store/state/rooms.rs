@@ -75,6 +75,11 @@ impl Rooms {
         self.find(id).and_then(|at| self.room(at)).map_or(0, |room| room.sessions.into())
     }
 
+    /// When the slot entered a room last: for whoever only wants to have looked at its place.
+    pub(super) fn arrival_of(&self, slot: Slot) -> u64 {
+        self.links.get(slot.index()).map_or(0, |link| link.arrival)
+    }
+
     /// The slot, which is in no room, is the newest in this one.
     pub(super) fn enter(&mut self, slot: Slot, id: RoomId) {
         let at = self.find(id).unwrap_or_else(|| self.insert(id));

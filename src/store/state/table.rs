@@ -8,6 +8,7 @@ use super::entry::Entry;
 use super::pages::Pages;
 use super::rooms::Rooms;
 use crate::domain::{SessionId, UserId};
+use crate::store::{AHEAD_MAX, Key};
 
 /// Where an entry is, from its insertion to its removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,29 @@ impl Table {
         self.sessions
             .find(hash, |slot| self.entry(*slot).session.as_ref() == Some(session))
             .copied()
+    }
+
+    /// Looks at what [`Self::find_user`] and [`Self::find_session`] will look at for the first
+    /// [`AHEAD_MAX`] of the keys. A look-up is waiting for memory, for one place after the other; of
+    /// several that don't depend on each other the processor waits for all at once.
+    pub(super) fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
+        let mut slots = [None; AHEAD_MAX];
+        for (slot, key) in slots.iter_mut().zip(keys) {
+            // Whatever has the hash is taken for it: to be sure, its entry would have to be there.
+            *slot = match key {
+                Key::User(user) => self.users.find(self.hasher.hash_one(user), |_| true),
+                Key::Session(session) => {
+                    self.sessions.find(self.hasher.hash_one(session), |_| true)
+                }
+            };
+        }
+        let mut seen = 0;
+        for slot in slots.into_iter().flatten() {
+            let entry = self.get(slot.index());
+            seen ^= entry.map_or(0, |entry| entry.stamp ^ entry.user.as_str().len() as u64);
+            seen ^= self.rooms.arrival_of(*slot);
+        }
+        std::hint::black_box(seen);
     }
 
     /// The entry in a slot that is known to be used.
