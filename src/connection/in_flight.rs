@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use tokio::time::Instant;
-use tokio_util::sync::ReusableBoxFuture;
 
 use super::late::Late;
 use super::request::Request;
 use super::route::{self, Answer, Error, Touches};
+use super::spares::{self, Work};
 use super::{Shared, memory};
 use crate::clock;
 use crate::config::Limits;
@@ -20,8 +20,9 @@ use crate::metrics::requests::Kind;
 use crate::store::StateStore as _;
 use crate::upstream::{Turn, Turns};
 
-/// Room for so many requests is kept by an idle connection: what the first of them makes.
-const IDLE_ENTRIES: usize = 4;
+/// So many requests at once are lent what they need without asking all threads, also by a connection
+/// that was idle before.
+const IDLE_CONTEXTS: usize = 16;
 /// Handlers get this part of `request_timeout` less, so that they can still say what went wrong.
 const ANSWER_MARGIN: u32 = 32;
 
@@ -30,25 +31,16 @@ const ANSWER_MARGIN: u32 = 32;
 pub(super) struct InFlight {
     shared: Arc<Shared>,
     entries: VecDeque<Entry>,
-    /// What is left of finished work, for the next requests.
-    spare: Vec<Spare>,
+    /// What handlers may touch: requests hand it on to each other, as counting who has it would have all
+    /// threads wait for one place in memory.
+    contexts: Vec<Arc<Context>>,
     turns: Turns,
     /// What the requests in flight take, by their frames' lengths.
     bytes: usize,
 }
 
-type Work = ReusableBoxFuture<'static, (Answer, Arc<Context>)>;
-
-/// An allocation, and what handlers may touch: requests hand both on to each other, as counting who has
-/// the latter would have all threads wait for one place in memory.
 #[derive(Debug)]
-struct Spare {
-    work: Work,
-    context: Arc<Context>,
-}
-
-#[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     touches: Touches,
     kind: Kind,
     /// What it takes, by its frame's length.
@@ -69,8 +61,8 @@ enum Progress {
 
 impl InFlight {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (entries, spare) = (VecDeque::new(), Vec::new());
-        Self { shared, entries, spare, turns: Turns::default(), bytes: 0 }
+        let (entries, contexts) = (VecDeque::new(), Vec::new());
+        Self { shared, entries, contexts, turns: Turns::default(), bytes: 0 }
     }
 
     /// Memory that the requests in flight take.
@@ -86,11 +78,11 @@ impl InFlight {
         self.entries.is_empty()
     }
 
-    /// Gives back what was kept for later requests, but for a few.
+    /// Leaves what was kept for later requests to others, but for a little.
     pub(super) fn give_back_spare(&mut self) {
-        self.spare.truncate(1);
-        self.spare.shrink_to(1);
-        self.entries.shrink_to(IDLE_ENTRIES);
+        self.contexts.truncate(IDLE_CONTEXTS);
+        self.contexts.shrink_to(IDLE_CONTEXTS);
+        spares::give_back_queue(&mut self.entries);
     }
 
     /// Takes in what was decoded of a frame so long. [`Self::begin_from`] begins it.
@@ -158,6 +150,9 @@ impl InFlight {
     fn push(&mut self, entry: Entry) {
         self.shared.context.metrics.requests.taken();
         self.bytes += entry.bytes;
+        if self.entries.capacity() == 0 {
+            self.entries = spares::queue();
+        }
         self.entries.push_back(entry);
     }
 
@@ -174,19 +169,12 @@ impl InFlight {
 
     /// Starts the work, and finishes it right away if it needs to wait for nothing.
     fn begin(&mut self, request: Request, call: Call, task: &mut TaskContext<'_>) -> Progress {
-        let mut work = match self.spare.pop() {
-            Some(Spare { mut work, context }) => {
-                work.set(route::answer(request, context, call));
-                work
-            }
-            None => {
-                let context = Arc::clone(&self.shared.context);
-                ReusableBoxFuture::new(route::answer(request, context, call))
-            }
-        };
+        let context = self.contexts.pop().unwrap_or_else(|| Arc::clone(&self.shared.context));
+        let mut work = spares::work(route::answer(request, context, call));
         match work.poll(task) {
             Poll::Ready((answer, context)) => {
-                self.spare.push(Spare { work, context });
+                spares::keep_work(work);
+                self.contexts.push(context);
                 Progress::Done(answer)
             }
             Poll::Pending => Progress::Working(work),
@@ -240,13 +228,13 @@ impl InFlight {
         is_done
     }
 
-    /// Puts the answer in the place of the work; what is left of that is kept. There is never more of
-    /// it than requests were in flight at once.
+    /// Puts the answer in the place of the work; what is left of that is kept.
     fn finish(&mut self, at: usize, answer: Answer, context: Arc<Context>) {
         let Some(entry) = self.entries.get_mut(at) else { return };
         if let Progress::Working(work) = std::mem::replace(&mut entry.state, Progress::Done(answer))
         {
-            self.spare.push(Spare { work, context });
+            spares::keep_work(work);
+            self.contexts.push(context);
         }
     }
 
@@ -324,7 +312,7 @@ impl InFlight {
             bytes: memory::of_request(0),
             taken_at: now,
             answer_by: now + timeout,
-            state: Progress::Working(ReusableBoxFuture::new(std::future::pending())),
+            state: Progress::Working(Work::new(std::future::pending())),
         });
     }
 }

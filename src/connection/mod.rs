@@ -29,6 +29,7 @@ pub mod request;
 pub mod route;
 mod scan;
 mod shared;
+mod spares;
 mod taking;
 
 use std::future::poll_fn;
