@@ -1,5 +1,6 @@
 //! Turns: what one connection said about one user reaches the peers one after the other.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,10 +52,11 @@ struct Before(Option<Link>);
 struct Chain {
     /// The turn made last.
     latest: u64,
-    /// What that one had not waited for, if it is over.
+    latest_is_over: bool,
+    /// What that one had not waited for then.
     left: Option<Link>,
-    /// Who is to be told of the end of which turn.
-    followed: Vec<(u64, oneshot::Sender<Before>)>,
+    /// Who is to be told of the end of which turn, the oldest first.
+    followed: VecDeque<(u64, oneshot::Sender<Before>)>,
 }
 
 /// The chains of those users of whom a turn is not over, and of nobody else: what a connection keeps
@@ -79,14 +81,19 @@ impl Turn {
 
     /// Whether everything before it is done.
     pub fn has_come(&mut self) -> bool {
-        while let Some(link) = &mut self.before {
-            match link.try_recv() {
-                Ok(Before(link)) => self.before = link,
-                Err(oneshot::error::TryRecvError::Closed) => self.before = None,
-                Err(oneshot::error::TryRecvError::Empty) => return false,
-            }
+        follow_up(&mut self.before);
+        self.before.is_none()
+    }
+}
+
+/// Goes on to what those before had not waited for, as far as they are over.
+fn follow_up(link: &mut Option<Link>) {
+    while let Some(before) = link {
+        match before.try_recv() {
+            Ok(Before(earlier)) => *link = earlier,
+            Err(oneshot::error::TryRecvError::Closed) => *link = None,
+            Err(oneshot::error::TryRecvError::Empty) => return,
         }
-        true
     }
 }
 
@@ -98,15 +105,19 @@ impl Drop for Turn {
         self.has_come();
         let before = self.before.take();
         let Some(chain) = chains.get_mut(&user) else { return };
-        let is_over = match chain.followed.iter().position(|(followed, _)| *followed == number) {
-            Some(at) => {
-                let (_, follower) = chain.followed.swap_remove(at);
-                // The next in line may be gone; then nobody has to be told.
-                drop(follower.send(Before(before)));
-                chain.left.is_some() && chain.followed.is_empty()
+        let is_over = match chain.followed.binary_search_by_key(&number, |(turn, _)| *turn) {
+            Ok(at) => {
+                if let Some((_, follower)) = chain.followed.remove(at) {
+                    // The next in line may be gone; then nobody has to be told.
+                    drop(follower.send(Before(before)));
+                }
+                // Which may be what that was sent to: one in the other, thousands would go at once.
+                follow_up(&mut chain.left);
+                chain.latest_is_over && chain.followed.is_empty()
             }
             // Whoever comes next waits for what this one, the latest, did not wait for.
-            None => {
+            Err(_) => {
+                chain.latest_is_over = true;
                 chain.left = before;
                 chain.left.is_none()
             }
@@ -127,10 +138,10 @@ impl Turns {
         let (number, user) = (self.number, self.hasher.hash_one(user));
         let before = match self.chains.lock().entry(user) {
             Entry::Vacant(none) => {
-                none.insert(Chain { latest: number, left: None, followed: Vec::new() });
+                none.insert(Chain::of(number));
                 None
             }
-            Entry::Occupied(mut chain) => Some(chain.get_mut().follow(number)),
+            Entry::Occupied(mut chain) => chain.get_mut().follow(number),
         };
         let place = Place { chains: Arc::clone(&self.chains), user, number };
         let mut turn = Turn { before, place: Some(place) };
@@ -140,14 +151,19 @@ impl Turns {
 }
 
 impl Chain {
+    fn of(first: u64) -> Self {
+        Self { latest: first, latest_is_over: false, left: None, followed: VecDeque::new() }
+    }
+
     /// This turn comes behind all others: what it waits for.
-    fn follow(&mut self, number: u64) -> Link {
+    fn follow(&mut self, number: u64) -> Option<Link> {
         let latest = std::mem::replace(&mut self.latest, number);
-        self.left.take().unwrap_or_else(|| {
-            let (sender, link) = oneshot::channel();
-            self.followed.push((latest, sender));
-            link
-        })
+        if std::mem::take(&mut self.latest_is_over) {
+            return self.left.take();
+        }
+        let (sender, link) = oneshot::channel();
+        self.followed.push_back((latest, sender));
+        Some(link)
     }
 }
 
@@ -225,6 +241,17 @@ mod tests {
         drop(held);
         let chains = turns.chains.lock();
         assert!(chains.is_empty() && chains.capacity() <= 2 * IDLE_USERS);
+    }
+
+    #[test]
+    fn however_many_are_given_up_the_newest_first_what_is_left_is_forgotten_without_a_deep_stack() {
+        let mut turns = Turns::default();
+        let mut all: Vec<Turn> = (0..100_000).map(|_| turns.next(&user("u1"))).collect();
+        while all.len() > 1 {
+            all.pop();
+        }
+        drop(all);
+        assert!(turns.chains.lock().is_empty());
     }
 
     proptest! {
