@@ -21,7 +21,7 @@ use super::records::unexpected;
 use super::script::RAISE_DAY;
 use super::servers::Servers;
 use super::stored::NIGHT_KEY;
-use super::{refusal, text_of};
+use super::{refusal, text_of, unreached};
 use crate::domain::{Day, UnixMillis};
 use crate::store::{Error, Result};
 
@@ -183,14 +183,8 @@ impl Shared {
     async fn keep_reading(self: Arc<Self>) {
         loop {
             let sent = Instant::now();
-            let read = timeout(self.read_timeout, self.read()).await;
-            let pause = match read.unwrap_or_else(|_| Err(Error::Slow(self.read_timeout))) {
+            let pause = match self.read_marked().await {
                 Ok(standing) => {
-                    // Before anything is done by what was read: what is done is missed when it is
-                    // lost, also if Redis is lost right after it.
-                    if !standing.is_marked {
-                        self.mark().await;
-                    }
                     self.confirm(sent, &standing);
                     READ_EVERY
                 }
@@ -205,6 +199,21 @@ impl Shared {
                 () = self.wanted.notified() => {}
             }
         }
+    }
+
+    /// Where the night stands, once the mark is known to stand too. What is done by it is missed then
+    /// if it is lost, also right after the first of it.
+    async fn read_marked(&self) -> Result<Standing> {
+        let standing = self.in_time(self.read()).await?;
+        if standing.is_marked || !self.in_time(self.mark()).await? {
+            return Ok(standing);
+        }
+        // Somebody came first, perhaps with another format.
+        self.in_time(self.read()).await
+    }
+
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(self.read_timeout, asked).await.unwrap_or(Err(Error::Slow(self.read_timeout)))
     }
 
     /// Where the night stands. The day never falls: if Redis has lost it, it is told again. Nothing
@@ -229,21 +238,27 @@ impl Shared {
         Ok(standing)
     }
 
-    /// Says which format is written here. If that fails it is tried again after the next reading:
-    /// a Redis that takes no writes is read nevertheless.
-    async fn mark(&self) {
+    /// Says which format is written here; whether somebody else had said so before. A Redis that refuses
+    /// writes and is read all the same (it has no memory or no disk left) is tried again after the next
+    /// reading.
+    async fn mark(&self) -> Result<bool> {
         let call = Call::command("HSETNX", NIGHT_KEY).arg(FORMAT_FIELD).number(FORMAT);
-        match timeout(self.read_timeout, self.servers.one(call)).await {
-            Ok(Ok(Ok(_))) => self.was_marked.store(true, Relaxed),
-            Ok(Ok(Err(error))) => tracing::debug!("the store takes no mark: {}", refusal(error)),
-            Ok(Err(_)) | Err(_) => tracing::debug!("the store is not marked yet"),
+        match self.servers.one(call).await.map_err(unreached)? {
+            Ok(answer) => {
+                self.was_marked.store(true, Relaxed);
+                Ok(answer == Value::Int(0))
+            }
+            Err(error) => {
+                tracing::debug!("the store takes no mark: {}", refusal(error));
+                Ok(false)
+            }
         }
     }
 
     fn confirm(&self, sent: Instant, standing: &Standing) {
         self.heard_of(standing.day);
         self.page.send_modify(|page| {
-            page.today.swept = standing.swept.unwrap_or(page.today.day);
+            page.today.swept = standing.swept.unwrap_or(standing.day);
             page.confirmed = Some(sent);
         });
     }
