@@ -2,12 +2,13 @@
 //! other's caches. Whoever reads adds them up.
 
 use std::collections::BTreeSet;
+use std::marker::PhantomData;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Mutex, PoisonError};
 use std::thread::available_parallelism;
 
-/// More threads than this share one part.
+/// So many threads have a part alone: on 64 processors all. All beyond that share one.
 const OWN_PARTS_MAX: usize = 130;
 
 /// Places of threads that ended.
@@ -46,12 +47,13 @@ pub struct Spread<T> {
 #[repr(align(128))]
 struct Part<T>(T);
 
-/// A part on which a thread counts.
+/// A part on which a thread counts. It does not leave the thread.
 #[derive(Debug)]
 pub struct Here<'a, T> {
     /// The figures.
     pub part: &'a T,
     is_own: bool,
+    _of_this_thread: PhantomData<*const ()>,
 }
 
 impl<T: Default> Default for Spread<T> {
@@ -68,7 +70,11 @@ impl<T> Spread<T> {
     pub fn here(&self) -> Here<'_, T> {
         // A thread that is ending has given its place back.
         let own = PLACE.try_with(|Place(place)| self.own.get(*place)).ok().flatten();
-        Here { part: &own.unwrap_or(&self.all).0, is_own: own.is_some() }
+        Here {
+            part: &own.unwrap_or(&self.all).0,
+            is_own: own.is_some(),
+            _of_this_thread: PhantomData,
+        }
     }
 
     /// All parts.
@@ -83,8 +89,8 @@ impl<T> Spread<T> {
 }
 
 impl<T> Here<'_, T> {
-    /// So many more in a figure of the part. Where nobody else writes, adding need not be one step: that
-    /// takes as long as a dozen others. Whoever reads it sees all that the thread did before.
+    /// So many more in a figure of this part. Where nobody else writes, adding need not be one step: that
+    /// takes as long as a dozen others. Whoever acquires it sees all that the thread did before.
     pub fn add(&self, figure: &AtomicU64, more: u64) {
         if self.is_own {
             figure.store(figure.load(Relaxed).wrapping_add(more), Release);
