@@ -28,7 +28,7 @@ thread_local! {
 /// A stretch of work on one connection that waits for nothing, on one thread.
 ///
 /// A look at the clock costs as much as a look-up. Within a pass one thing begins when the one before
-/// ends, so [`begin`] is the time that was looked at last.
+/// ends, or hardly later, so [`begin`] is the time that was looked at last.
 #[derive(Debug)]
 pub struct Pass {
     before: Option<Instant>,

@@ -78,6 +78,13 @@ pub struct Decoder {
     searched: usize,
 }
 
+impl Found {
+    /// How long the payload is.
+    pub fn payload_bytes(&self) -> usize {
+        self.end - self.start
+    }
+}
+
 impl Framing {
     /// All of them, in the order in which they are documented.
     pub const ALL: [Self; 5] = [Self::Length4, Self::Length2, Self::Length1, Self::Crlf, Self::Lf];
@@ -370,7 +377,7 @@ mod tests {
             assert!(out.is_empty());
             framing.put(&vec![b' '; max], &mut out).unwrap();
             let found = Decoder::new(framing, max).find(&out).unwrap().unwrap();
-            assert_eq!(found.end - found.start, max);
+            assert_eq!(found.payload_bytes(), max);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,8 +21,8 @@ use crate::metrics::requests::Kind;
 use crate::store::StateStore as _;
 use crate::upstream::{Turn, Turns};
 
-/// So many requests at once are lent what they need without asking all threads, also by a connection
-/// that was idle before.
+/// An idle connection keeps so many references to what handlers may touch, so that its next requests need
+/// not count new ones.
 const IDLE_CONTEXTS: usize = 16;
 /// Handlers get this part of `request_timeout` less, so that they can still say what went wrong.
 const ANSWER_MARGIN: u32 = 32;
@@ -78,7 +79,7 @@ impl InFlight {
         self.entries.is_empty()
     }
 
-    /// Leaves what was kept for later requests to others, but for a little.
+    /// Gives back what was kept for later requests, but for a little.
     pub(super) fn give_back_spare(&mut self) {
         self.contexts.truncate(IDLE_CONTEXTS);
         self.contexts.shrink_to(IDLE_CONTEXTS);
@@ -98,35 +99,43 @@ impl InFlight {
         let (kind, taken_at) = (Kind::of(&request), clock::begin());
         let answer_by = taken_at + timeout;
         let call = Call { deadline: answer_by - timeout / ANSWER_MARGIN, turn };
-        let touches = self.touches(&request);
-        let bytes = memory::of_request(frame_bytes);
+        let (touches, bytes) = (Touches::Nothing, memory::of_request(frame_bytes));
         let state = Progress::Held(request, call);
         self.push(Entry { touches, kind, bytes, taken_at, answer_by, state });
     }
 
-    /// Begins what was taken in since there were so many, but for what has to wait for something
-    /// earlier.
+    /// Begins the entries from `first` on, but for those that have to wait for something earlier.
     pub(super) fn begin_from(&mut self, first: usize, task: &mut TaskContext<'_>) {
         if self.entries.len() > first + 1 {
-            let held = self.entries.iter().skip(first).filter_map(|entry| match &entry.state {
-                Progress::Held(request, _) => Some(request),
-                Progress::Working(_) | Progress::Done(_) => None,
-            });
-            self.shared.context.store.look_ahead(held.flat_map(route::keys));
+            self.look_ahead(first);
         }
         for at in first..self.entries.len() {
+            let touches = self.touches(at);
+            if let Some(entry) = self.entries.get_mut(at) {
+                entry.touches = touches;
+            }
             self.begin_held(at, task);
         }
     }
 
-    fn touches(&self, request: &Request) -> Touches {
-        let Shared { context, hasher, is_in_call_order, .. } = &*self.shared;
-        if *is_in_call_order {
-            return Touches::Nothing;
+    fn look_ahead(&self, first: usize) {
+        let held = self.entries.iter().skip(first).filter_map(Entry::held);
+        let mut keys = held.flat_map(route::keys).peekable();
+        // Who asks the store for nothing does not wait for it either.
+        if keys.peek().is_some() {
+            self.shared.context.store.look_ahead(keys);
+            // None of the operations that follow took so long.
+            clock::end();
         }
+    }
+
+    fn touches(&self, at: usize) -> Touches {
+        let Shared { context, hasher, is_in_call_order, .. } = &*self.shared;
+        let request = self.entries.get(at).and_then(Entry::held);
+        let Some(request) = request.filter(|_| !is_in_call_order) else { return Touches::Nothing };
         if let Request::Chat(chat::Request::Unsubscribe { session }) = request {
             let failed = |entry: &&Entry| matches!(entry.state, Progress::Done(Err(_)));
-            let earlier = self.entries.iter().rev().filter(|entry| !failed(entry));
+            let earlier = self.entries.range(..at).rev().filter(|entry| !failed(entry));
             let earlier = earlier.map(|entry| entry.touches);
             let guess = || context.store.redis()?.guessed_owner(session);
             return Touches::of_end(session, earlier, guess, hasher);
@@ -170,10 +179,10 @@ impl InFlight {
     /// Starts the work, and finishes it right away if it needs to wait for nothing.
     fn begin(&mut self, request: Request, call: Call, task: &mut TaskContext<'_>) -> Progress {
         let context = self.contexts.pop().unwrap_or_else(|| Arc::clone(&self.shared.context));
-        let mut work = spares::work(route::answer(request, context, call));
+        let mut work = Work::on(request, context, call);
         match work.poll(task) {
             Poll::Ready((answer, context)) => {
-                spares::keep_work(work);
+                work.keep();
                 self.contexts.push(context);
                 Progress::Done(answer)
             }
@@ -216,8 +225,9 @@ impl InFlight {
             return false;
         }
         let Some(entry) = self.entries.get_mut(at) else { return false };
-        let late = entry.late();
-        let next = match std::mem::replace(&mut entry.state, late) {
+        // Nobody sees what stands there meanwhile.
+        let begun = Progress::Done(Err(Error::Late(Duration::ZERO)));
+        let next = match std::mem::replace(&mut entry.state, begun) {
             Progress::Held(request, call) => self.begin(request, call, task),
             other @ (Progress::Working(_) | Progress::Done(_)) => other,
         };
@@ -233,7 +243,7 @@ impl InFlight {
         let Some(entry) = self.entries.get_mut(at) else { return };
         if let Progress::Working(work) = std::mem::replace(&mut entry.state, Progress::Done(answer))
         {
-            spares::keep_work(work);
+            work.keep();
             self.contexts.push(context);
         }
     }
@@ -312,7 +322,7 @@ impl InFlight {
             bytes: memory::of_request(0),
             taken_at: now,
             answer_by: now + timeout,
-            state: Progress::Working(Work::new(std::future::pending())),
+            state: Progress::Working(Work::hanging()),
         });
     }
 }
@@ -324,6 +334,14 @@ impl Drop for InFlight {
 }
 
 impl Entry {
+    /// What has not begun.
+    fn held(&self) -> Option<&Request> {
+        match &self.state {
+            Progress::Held(request, _) => Some(request),
+            Progress::Working(_) | Progress::Done(_) => None,
+        }
+    }
+
     fn is_done(&self) -> bool {
         matches!(self.state, Progress::Done(_))
     }
@@ -335,8 +353,6 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio_util::task::TaskTracker;
 
     use super::*;

@@ -368,23 +368,34 @@ mod tests {
     use crate::upstream::Upstream;
     use account::Origin;
 
-    /// With a memory store, and nobody there to be called.
     pub(super) fn context() -> Arc<Context> {
-        let gateways = Config::default().gateways;
+        context_of(Config::default())
+    }
+
+    /// With a memory store, and nobody there to be called.
+    fn context_of(config: Config) -> Arc<Context> {
+        let (gateways, tasks) = (&config.gateways, TaskTracker::new());
         Arc::new(Context {
             store: Arc::new(Observed::new(Store::Memory(Default::default()))),
-            upstream: Arc::new(Upstream::new(&gateways, &Default::default(), &TaskTracker::new())),
-            running: Arc::new(Running::of(Config::default())),
+            upstream: Arc::new(Upstream::new(gateways, &Default::default(), &tasks)),
+            running: Arc::new(Running::of(config)),
             day_closed: Notify::new(),
             metrics: Arc::default(),
         })
     }
 
     pub(super) fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Connection<S> {
+        connection_by(stream, Config::default())
+    }
+
+    pub(super) fn connection_by<S: AsyncRead + AsyncWrite + Unpin>(
+        stream: S,
+        config: Config,
+    ) -> Connection<S> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let framing = Framing::Lf;
         let origin = Origin { peer: address, listener: address, framing, is_near: true };
-        let shared = Shared::new(context(), TaskTracker::new());
+        let shared = Shared::new(context_of(config), TaskTracker::new());
         Connection::new(stream, Arc::new(Account::new(1, origin)), Arc::new(shared))
     }
 

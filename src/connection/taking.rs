@@ -1,5 +1,5 @@
 //! What a connection takes of its input: frames that have arrived whole, several at once where the peer
-//! sends so, since what the store looks up for one of them it can look up for all meanwhile.
+//! sends so, so that the store can look ahead for all of them.
 
 use std::io;
 use std::task::Context as TaskContext;
@@ -29,8 +29,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(false);
         }
         let first = self.in_flight.len();
-        // What they are answered is not there yet, and must not be more than may wait unread.
-        let mut room = limits.max_unread_reply_bytes.saturating_sub(self.output.len());
+        // Their replies do not exist yet; together they must not be more than may wait unread.
+        let mut reply_bytes_left = limits.max_unread_reply_bytes.saturating_sub(self.output.len());
         let mut taken = 0;
         while taken < AT_ONCE_MAX && self.in_flight.len() < limits.max_in_flight {
             if self.input.buffer.is_empty() {
@@ -46,20 +46,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     break;
                 }
             };
-            let frame_bytes = found.end - found.start;
+            let frame_bytes = found.payload_bytes();
             let needed_bytes = memory::of_request(frame_bytes);
             let has_memory = match taken {
                 0 => {
                     self.end_frame();
                     self.has_memory_for(frame_bytes, task)
                 }
-                // For what more than its own memory is needed, only the first of several asks.
-                _ => needed_bytes <= room && self.has_own_memory_for(frame_bytes),
+                // Only a first frame asks for more than the connection's own memory.
+                _ => needed_bytes <= reply_bytes_left && self.has_own_memory_for(frame_bytes),
             };
             if !has_memory || !self.is_in_pace(limits) {
                 break;
             }
-            room = room.saturating_sub(needed_bytes);
+            reply_bytes_left = reply_bytes_left.saturating_sub(needed_bytes);
             taken += 1;
             self.take(found, limits);
         }
@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Takes in a frame whose work has not begun.
     fn take(&mut self, found: Found, limits: &Limits) {
-        let frame_bytes = found.end - found.start;
+        let frame_bytes = found.payload_bytes();
         let request = Request::decode(&self.input.buffer[found.start..found.end]);
         self.input.decoder.consume(&mut self.input.buffer, found);
         buffers::shed(&mut self.input.buffer, found.consumed);
@@ -96,5 +96,85 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.account.requests.add(1);
         self.in_flight.push_error(Kind::Invalid, broken.into());
         self.close_input(CloseReason::Framing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio_util::task::TaskTracker;
+
+    use crate::config::Config;
+    use crate::connection::tests::connection_by;
+
+    /// What the frames are answered that are sent so many at a time, each lot once the one before is
+    /// answered; the last of them ends the stream.
+    async fn replies(frames: &[Vec<u8>], at_a_time: usize, config: Config) -> String {
+        let (mut peer, stream) = duplex(1 << 20);
+        let mut connection = connection_by(stream, config);
+        let served = TaskTracker::new().spawn(async move { connection.serve().await });
+        let (mut said, mut sent) = (Vec::new(), 0);
+        for some in frames.chunks(at_a_time) {
+            peer.write_all(&some.concat()).await.unwrap();
+            sent += some.len();
+            while said.iter().filter(|byte| **byte == b'\n').count() < sent {
+                assert_ne!(peer.read_buf(&mut said).await.unwrap(), 0, "{sent} were sent");
+            }
+        }
+        peer.shutdown().await.unwrap();
+        peer.read_to_end(&mut said).await.unwrap();
+        served.await.unwrap().unwrap();
+        String::from_utf8(said).unwrap()
+    }
+
+    fn frames() -> Vec<Vec<u8>> {
+        let user = |at: usize| format!("u{}", at % 7);
+        let message = |at: usize| match at % 8 {
+            0 | 4 => format!(
+                r#"{{"server":"chat","type":"SUBSCRIBE","user_id":"{}","room_id":{at},"session":"s{}"}}"#,
+                user(at),
+                at % 5
+            ),
+            1 => format!(r#"{{"server":"chat","type":"UNSUBSCRIBE","session":"s{}"}}"#, at % 5),
+            2 => format!(
+                r#"{{"server":"signaling","type":"STUDY_TIME_TO_TCP","user_id":"{}","study_time":"{at}"}}"#,
+                user(at)
+            ),
+            3 => "{}".to_owned(),
+            // More than a connection has memory of its own for.
+            5 if at % 16 == 5 => format!(r#"{{"server":"{}"}}"#, "x".repeat(20_000)),
+            _ => format!(
+                r#"{{"server":"auth","type":"STUDY_TIME_FROM_TCP","user_id":"{}"}}"#,
+                user(at + 1)
+            ),
+        };
+        let mut frames: Vec<_> =
+            (0..120).map(|at| format!("{}\n", message(at)).into_bytes()).collect();
+        // The framing breaks behind all of them.
+        frames.push(vec![b' '; 30_000]);
+        frames
+    }
+
+    #[tokio::test]
+    async fn frames_that_arrive_together_are_answered_as_those_that_arrive_alone() {
+        let config = || {
+            let mut config = Config::default();
+            config.limits.max_frame_bytes = 25_000;
+            config
+        };
+        let frames = frames();
+        let alone = replies(&frames, 1, config()).await;
+        assert_eq!(alone.lines().count(), frames.len());
+        for max_in_flight in [1, 3, 64] {
+            for max_unread_reply_bytes in [1, 5_000, 1 << 20] {
+                let mut config = config();
+                config.limits.max_in_flight = max_in_flight;
+                config.limits.max_unread_reply_bytes = max_unread_reply_bytes;
+                for at_a_time in [2, 40, frames.len()] {
+                    let together = replies(&frames, at_a_time, config.clone()).await;
+                    assert_eq!(together, alone, "{at_a_time} at a time, {:?}", config.limits);
+                }
+            }
+        }
     }
 }

@@ -47,7 +47,7 @@ impl Table {
     pub(super) fn look_ahead<'a>(&self, keys: impl Iterator<Item = Key<'a>>) {
         let mut slots = [None; AHEAD_MAX];
         for (slot, key) in slots.iter_mut().zip(keys) {
-            // Whatever has the hash is taken for it: to be sure, its entry would have to be there.
+            // What is likely to be it: to be sure, its entry would have to be there.
             *slot = match key {
                 Key::User(user) => self.users.find(self.hasher.hash_one(user), |_| true),
                 Key::Session(session) => {
