@@ -92,13 +92,9 @@ impl InFlight {
             return self.push_error(Kind::of(&request), Error::Crowded);
         }
         let timeout = limits.request_timeout;
-        let turn = match route::forwards_about(&request) {
-            Some(user) => self.turns.next(user),
-            None => Turn::alone(),
-        };
         let (kind, taken_at) = (Kind::of(&request), clock::begin());
         let answer_by = taken_at + timeout;
-        let call = Call { deadline: answer_by - timeout / ANSWER_MARGIN, turn };
+        let call = Call { deadline: answer_by - timeout / ANSWER_MARGIN, turn: Turn::alone() };
         let (touches, bytes) = (Touches::Nothing, memory::of_request(frame_bytes));
         let state = Progress::Held(request, call);
         self.push(Entry { touches, kind, bytes, taken_at, answer_by, state });
@@ -110,11 +106,21 @@ impl InFlight {
             self.look_ahead(first);
         }
         for at in first..self.entries.len() {
-            let touches = self.touches(at);
-            if let Some(entry) = self.entries.get_mut(at) {
-                entry.touches = touches;
-            }
+            self.line_up(at);
             self.begin_held(at, task);
+        }
+    }
+
+    /// Finds out what the entry has to wait for: earlier ones on the same, and what was forwarded about
+    /// its user.
+    fn line_up(&mut self, at: usize) {
+        let touches = self.touches(at);
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        entry.touches = touches;
+        if let Progress::Held(request, call) = &mut entry.state
+            && let Some(user) = route::forwards_about(request)
+        {
+            call.turn = self.turns.next(user);
         }
     }
 
