@@ -214,7 +214,7 @@ families! {
         "Requests that were answered";
     REQUEST_DURATION = Histogram "stated_request_duration_seconds" [SERVER]
         "From a request's arrival to its answer's place in the output, waiting for earlier answers \
-         included";
+         and for what arrived together included";
     IN_FLIGHT = Gauge "stated_requests_in_flight" []
         "Requests that were read and are not answered yet";
     LATE = Gauge "stated_requests_late" []
