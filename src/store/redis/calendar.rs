@@ -201,15 +201,18 @@ impl Shared {
         }
     }
 
-    /// Where the night stands, once the mark is known to stand too. What is done by it is missed then
-    /// if it is lost, also right after the first of it.
+    /// Where the night stands, once the mark is known to stand too, or is refused. What is done by it is
+    /// missed then if it is lost, also right after the first of it.
     async fn read_marked(&self) -> Result<Standing> {
         let standing = self.in_time(self.read()).await?;
         if standing.is_marked || !self.in_time(self.mark()).await? {
             return Ok(standing);
         }
         // Somebody came first, perhaps with another format.
-        self.in_time(self.read()).await
+        match self.in_time(self.read()).await? {
+            Standing { is_marked: false, .. } => Err(Error::Away("it was emptied".to_owned())),
+            standing => Ok(standing),
+        }
     }
 
     async fn in_time<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
@@ -219,23 +222,29 @@ impl Shared {
     /// Where the night stands. The day never falls: if Redis has lost it, it is told again. Nothing
     /// is read, and so nothing done, if a newer version wrote it.
     async fn read(&self) -> Result<Standing> {
+        let mut standing = self.look().await?;
+        let (known, was_marked) = (self.page.borrow().today.day, self.was_marked.load(Relaxed));
+        if standing.day < known || was_marked && !standing.is_marked {
+            self.raise(known).await?;
+            // What was lost says nothing of what is sealed.
+            standing = self.look().await?;
+        }
+        self.was_marked.store(standing.is_marked, Relaxed);
+        Ok(standing)
+    }
+
+    async fn look(&self) -> Result<Standing> {
         let call = Call::command("HMGET", NIGHT_KEY).arg("day").arg("swept").arg(FORMAT_FIELD);
         let value = self.servers.own(call).await?;
         let Value::Array(fields) = &value else { return Err(unexpected()) };
         let [day, swept, mark] = fields.as_slice() else { return Err(unexpected()) };
         format::check(text_of(mark).as_deref())?;
         let day_in = |field| text_of(field).and_then(|day| day.parse().ok()).map(Day);
-        let standing = Standing {
+        Ok(Standing {
             day: day_in(day).unwrap_or(Day::FIRST),
             swept: day_in(swept),
             is_marked: *mark != Value::Nil,
-        };
-        let (known, was_marked) = (self.page.borrow().today.day, self.was_marked.load(Relaxed));
-        if standing.day < known || was_marked && !standing.is_marked {
-            self.raise(known).await?;
-        }
-        self.was_marked.store(standing.is_marked, Relaxed);
-        Ok(standing)
+        })
     }
 
     /// Says which format is written here; whether somebody else had said so before. A Redis that refuses

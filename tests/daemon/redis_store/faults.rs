@@ -274,6 +274,27 @@ fn a_redis_that_loads_its_data_is_waited_for_and_not_taken_for_an_empty_one() {
 }
 
 #[test]
+fn a_night_that_was_lost_takes_no_time_from_a_record_without_a_day() {
+    let server = wait_for(RedisServer::start());
+    tell(&server, &["HSET", "stated:night", "day", "3", "swept", "3"]);
+    let daemon = at(server.url().expose()).start();
+    let mut peer = daemon.connect();
+    let text = r#"{"userId":"u1","roomId":7,"sessionId":null,"studyTime":"01:00"}"#;
+    tell(&server, &["HSET", "realTimeData:u1", "data", text]);
+    let told = study_time("u1", Some("01:00"));
+    assert_eq!(peer.ask(enter("u1")), told);
+    tell(&server, &["DEL", "stated:night"]);
+    wait_until("the loss is found", || {
+        assert_eq!(peer.ask(enter("u1")), told);
+        daemon.log.count("redis has lost what it knew") == 1
+    });
+    // Until the night has been read again.
+    for _ in 0..500 {
+        assert_eq!(peer.ask(enter("u1")), told);
+    }
+}
+
+#[test]
 fn a_day_in_which_redis_started_empty_is_not_told_to_have_gone_well() {
     let mut server = wait_for(RedisServer::start_forgetful());
     let daemon = at(server.url().expose()).start();
