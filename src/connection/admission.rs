@@ -31,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a frame so long may be read, worked on and answered besides what is under way.
     pub(super) fn has_memory_for(&mut self, frame_bytes: usize, task: &TaskContext<'_>) -> bool {
-        let bytes = self.held_bytes().saturating_add(memory::of_request(frame_bytes));
+        let bytes = self.bytes_with(frame_bytes);
         if bytes <= memory::OWN_BYTES && self.share().is_none() {
             return true;
         }
@@ -49,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a frame so long needs no more than what each connection has of its own.
     pub(super) fn has_own_memory_for(&self, frame_bytes: usize) -> bool {
-        self.held_bytes().saturating_add(memory::of_request(frame_bytes)) <= memory::OWN_BYTES
+        self.bytes_with(frame_bytes) <= memory::OWN_BYTES
     }
 
     /// What is given back of what was asked for: all that is not needed any more.
@@ -87,6 +87,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         {
             needs.share = None;
         }
+    }
+
+    /// Memory of what is under way, with a frame so long besides.
+    fn bytes_with(&self, frame_bytes: usize) -> usize {
+        self.held_bytes().saturating_add(memory::of_request(frame_bytes))
     }
 
     fn share(&self) -> Option<&Share> {
