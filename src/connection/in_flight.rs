@@ -233,10 +233,9 @@ impl InFlight {
         let Some(entry) = self.entries.get_mut(at) else { return false };
         // Nobody sees what stands there meanwhile.
         let begun = Progress::Done(Err(Error::Late(Duration::ZERO)));
-        let next = match std::mem::replace(&mut entry.state, begun) {
-            Progress::Held(request, call) => self.begin(request, call, task),
-            other @ (Progress::Working(_) | Progress::Done(_)) => other,
-        };
+        let held = std::mem::replace(&mut entry.state, begun);
+        let Progress::Held(request, call) = held else { return false };
+        let next = self.begin(request, call, task);
         let is_done = matches!(next, Progress::Done(_));
         if let Some(entry) = self.entries.get_mut(at) {
             entry.state = next;
